@@ -1,0 +1,40 @@
+"""The vae-trainer distribution: dependencies, extras and console scripts."""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+setuptools.setup(
+    name="vae-trainer",
+    version="0.1.0",
+    description=(
+        "A training job for convolutional variational autoencoders that runs "
+        "unchanged on a laptop and on many GPUs."
+    ),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=setuptools.find_packages(include=["trainer", "trainer.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "absl-py>=2.1",
+        "google-cloud-storage>=2.18",
+        "keras>=3.12",
+        "matplotlib>=3.9",
+        "numpy>=2.0",
+        "pillow>=10.4",
+        "requests>=2.32",
+        "tensorboard>=2.20",
+        "tensorflow>=2.21",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["hypothesis", "pre-commit", "pytest", "pytest-xdist", "ruff"],
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
+    },
+    entry_points={
+        "console_scripts": ["vae-train = trainer.task:main"],
+    },
+)

@@ -1,0 +1,25 @@
+"""VAE Trainer: a training job for convolutional variational autoencoders.
+
+Importing this package is cheap on purpose: TensorFlow takes seconds to load,
+and a job must be able to answer a stop signal before that.
+"""
+
+__version__ = "0.1.0"
+
+
+def load(job_dir, checkpoint="last"):
+    """Returns the trained model of a job directory.
+
+    Args:
+        job_dir: the `--job_dir` of the training run.
+        checkpoint: `"last"`, `"best"` (by test loss) or a step number.
+
+    Returns:
+        A `trainer.model.VAE` with the weights of that checkpoint.
+
+    Raises:
+        trainer.errors.JobDirError: there is no such job or checkpoint.
+    """
+    from trainer import checkpoint as checkpoint_lib
+
+    return checkpoint_lib.load_model(job_dir, checkpoint)

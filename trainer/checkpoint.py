@@ -1,0 +1,449 @@
+"""Checkpoints: save, verify, restore, rotate.
+
+A checkpoint is a folder `step-0000468` of two files: `state.npz`, every
+weight and optimizer variable by name, and `manifest.json`, which has the size
+and SHA-256 of the first and of itself. It is written aside, flushed to the
+disk, and becomes visible by one rename.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import queue
+import re
+import shutil
+import threading
+import time
+
+import numpy as np
+
+from trainer import files
+from trainer.errors import JobDirError, NonFiniteError
+
+_FOLDER = re.compile(r"step-(\d{7,})$")
+_STATE, _MANIFEST = "state.npz", "manifest.json"
+_FORMAT = 1
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint is not what was written; the message says what is wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The state of a job after a step.
+
+    Attributes:
+        step: number of updates applied.
+        due: names of the work of this step that was not done yet.
+        test_loss: test total loss, if this step was evaluated.
+        variables: NumPy arrays by name.
+    """
+
+    step: int
+    due: tuple[str, ...]
+    test_loss: float | None
+    variables: dict[str, np.ndarray]
+
+
+def variables_of(vae, optimizer):
+    """Returns the variables of a training state, by name.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        optimizer: a built Keras optimizer, or None for the weights alone.
+    """
+    named = {
+        f"{part.name}/{variable.path}": variable
+        for part in (vae.encoder, vae.decoder)
+        for variable in part.trainable_variables
+    }
+    if optimizer is not None:
+        named |= {f"optimizer/{v.path}": v for v in optimizer.variables}
+    return named
+
+
+def snapshot(variables):
+    """Returns a copy of variables in host memory, as NumPy arrays by name."""
+    return {name: np.array(value.value) for name, value in variables.items()}
+
+
+def assign(variables, arrays, source):
+    """Sets variables from arrays of the same names.
+
+    Raises:
+        JobDirError: a variable is missing, or has another shape or dtype.
+    """
+    for name, variable in variables.items():
+        array = arrays.get(name)
+        if array is None:
+            raise JobDirError(f"{source} holds no variable {name}.")
+        if array.shape != tuple(variable.shape) or array.dtype != variable.dtype:
+            raise JobDirError(
+                f"{source}: {name} is {array.dtype}{list(array.shape)}; this "
+                f"model expects {variable.dtype}{list(variable.shape)}."
+            )
+        variable.assign(array)
+
+
+def folder_name(step):
+    """Returns the name of the folder of a step's checkpoint."""
+    return f"step-{step:07d}"
+
+
+def list_steps(job):
+    """Returns the steps of which a checkpoint is visible, in order.
+
+    Raises:
+        OSError: the folder could not be looked at. That is never the same as
+            an empty one.
+    """
+    try:
+        names = os.listdir(job.checkpoints)
+    except FileNotFoundError:
+        return []
+    return sorted(int(m[1]) for name in names if (m := _FOLDER.match(name)))
+
+
+def write(folder, checkpoint):
+    """Writes a checkpoint into a new folder, flushed to the disk."""
+    folder.mkdir(parents=True)
+    state = io.BytesIO()
+    np.savez(state, **checkpoint.variables)
+    content = state.getbuffer()
+    files.write_atomically(folder / _STATE, content)
+    _write_manifest(
+        folder,
+        checkpoint,
+        {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        },
+    )
+
+
+def _write_manifest(folder, checkpoint, state):
+    manifest = {
+        "format": _FORMAT,
+        "step": checkpoint.step,
+        "due": list(checkpoint.due),
+        "test_loss": checkpoint.test_loss,
+        "files": {_STATE: state},
+    }
+    manifest["sha256"] = _manifest_digest(manifest)
+    files.write_atomically(
+        folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode()
+    )
+
+
+def read_manifest(folder):
+    """Returns the verified manifest of a checkpoint's folder.
+
+    Raises:
+        DamagedCheckpointError: it is missing or not what was written.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        digest = manifest["sha256"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} is not whole") from error
+    if digest != _manifest_digest(manifest):
+        raise DamagedCheckpointError(f"{_MANIFEST} has the wrong checksum")
+    if folder.name != folder_name(manifest["step"]):
+        raise DamagedCheckpointError(
+            f"{_MANIFEST} is that of step {manifest['step']}"
+        )
+    return manifest
+
+
+def read(folder):
+    """Returns the verified `Checkpoint` of a folder.
+
+    Raises:
+        DamagedCheckpointError: a file is missing or not what was written.
+    """
+    manifest = read_manifest(folder)
+    expected = manifest["files"][_STATE]
+    try:
+        content = (folder / _STATE).read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedCheckpointError(f"{_STATE} is missing") from error
+    if len(content) != expected["bytes"]:
+        raise DamagedCheckpointError(
+            f"{_STATE} has {len(content)} bytes, expected {expected['bytes']}"
+        )
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise DamagedCheckpointError(f"{_STATE} has the wrong checksum")
+    with np.load(io.BytesIO(content), allow_pickle=False) as state:
+        variables = {name: state[name] for name in state.files}
+    return Checkpoint(
+        step=manifest["step"],
+        due=tuple(manifest["due"]),
+        test_loss=manifest["test_loss"],
+        variables=variables,
+    )
+
+
+def restore_newest(job, console):
+    """Returns the newest whole `Checkpoint` of a claimed job, or None.
+
+    Damaged ones that are newer are named in a warning and moved to the
+    job's `damaged` folder, so that their step can be saved again.
+
+    Raises:
+        JobDirError: there are checkpoints, and all are damaged. Nothing is
+            moved then, and the job does not start over.
+    """
+    damaged = []
+    for step in reversed(list_steps(job)):
+        try:
+            checkpoint = read(job.checkpoints / folder_name(step))
+        except DamagedCheckpointError as error:
+            damaged.append((step, error))
+            continue
+        for damaged_step, error in damaged:
+            kept = _set_aside(job, damaged_step)
+            console.warning(
+                f"The checkpoint of step {damaged_step} is damaged ({error}); "
+                f"moved to {kept}, going back to step {step}."
+            )
+        return checkpoint
+    if damaged:
+        reasons = "; ".join(f"step {step}: {error}" for step, error in damaged)
+        raise JobDirError(
+            f"Every checkpoint in {job.checkpoints} is damaged ({reasons}); "
+            "nothing was changed. Restore one from a backup, or start anew in "
+            "another --job_dir."
+        )
+    return None
+
+
+def select(job, wanted):
+    """Returns one verified `Checkpoint` of a job, changing nothing.
+
+    Args:
+        job: a `JobDir`.
+        wanted: `"last"`, `"best"` (least test loss), or a step number.
+
+    Raises:
+        JobDirError: there is no such checkpoint, or it is damaged.
+    """
+    steps = list_steps(job)
+    if not steps:
+        raise JobDirError(
+            f"{job.root} holds no checkpoint; give the --job_dir of a "
+            "training run that has saved one."
+        )
+    try:
+        if wanted == "last":
+            step = steps[-1]
+        elif wanted == "best":
+            step = best_step(job, steps)
+        else:
+            step = int(wanted)
+    except ValueError as error:
+        raise JobDirError(
+            f"--checkpoint={wanted} is not last, best or a step number."
+        ) from error
+    if step not in steps:
+        raise JobDirError(
+            f"{job.root} holds no checkpoint of step {step}; it has those of "
+            f"steps {', '.join(map(str, steps))}."
+        )
+    folder = job.checkpoints / folder_name(step)
+    try:
+        return read(folder)
+    except DamagedCheckpointError as error:
+        raise JobDirError(
+            f"{folder} is damaged ({error}); choose another with --checkpoint "
+            f"(there are steps {', '.join(map(str, steps))})."
+        ) from error
+
+
+def best_step(job, steps):
+    """Returns the step with the least test loss among whole manifests.
+
+    Raises:
+        JobDirError: none of them was evaluated.
+    """
+    losses = {}
+    for step in steps:
+        try:
+            manifest = read_manifest(job.checkpoints / folder_name(step))
+        except DamagedCheckpointError:
+            continue  # Its own reader will name it; it cannot be the best.
+        if manifest["test_loss"] is not None:
+            losses[step] = manifest["test_loss"]
+    if not losses:
+        raise JobDirError(
+            f"No checkpoint in {job.checkpoints} was evaluated; use "
+            "--checkpoint=last."
+        )
+    return min(losses, key=losses.get)
+
+
+def load_model(job_dir, wanted="last"):
+    """Returns the `VAE` of a job directory; see `trainer.load`."""
+    from trainer.job_dir import JobDir
+    from trainer.model import build_vae
+
+    job = JobDir(job_dir)
+    record = job.record()
+    vae = build_vae(job.config(), tuple(record["data"]["image_shape"]))
+    checkpoint = select(job, str(wanted))
+    assign(variables_of(vae, None), checkpoint.variables, job.root)
+    return vae
+
+
+class CheckpointWriter:
+    """Saves checkpoints on a thread of its own, one at a time.
+
+    Args:
+        job: a claimed `JobDir`.
+        keep: how many of the newest checkpoints to keep, beside the best.
+    """
+
+    def __init__(self, job, keep):
+        self._job = job
+        self._keep = keep
+        self._verified = set()
+        self._requests = queue.Queue(maxsize=1)
+        self._idle = threading.Event()
+        self._idle.set()
+        self._error = None
+        self.blocked_seconds = 0.0
+        self._thread = threading.Thread(
+            target=self._work, name="checkpoint-writer", daemon=True
+        )
+        self._thread.start()
+
+    def save(self, checkpoint, before):
+        """Hands over a checkpoint; waits only if the one before is not done.
+
+        Args:
+            checkpoint: a `Checkpoint` whose arrays nobody else changes.
+            before: called on the thread before the checkpoint becomes
+                visible; flushes the rows and events that belong to it.
+
+        Raises:
+            OSError: an earlier checkpoint could not be written.
+            NonFiniteError: an earlier one held NaN or infinity.
+        """
+        started = time.monotonic()
+        self.wait()
+        self._idle.clear()
+        self._requests.put((checkpoint, before))
+        self.blocked_seconds += time.monotonic() - started
+
+    def wait(self):
+        """Waits until everything handed over is on the disk.
+
+        Raises:
+            OSError, NonFiniteError: as `save`.
+        """
+        self._idle.wait()
+        if self._error is not None:
+            raise self._error
+
+    def check(self):
+        """Raises the error of an earlier checkpoint, without waiting."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self):
+        """Waits for the thread to end. Errors were raised by `wait`."""
+        self._idle.wait()
+        self._requests.put(None)
+        self._thread.join()
+
+    def _work(self):
+        while (request := self._requests.get()) is not None:
+            try:
+                checkpoint, before = request
+                _refuse_non_finite(checkpoint)
+                before()
+                self._publish(checkpoint)
+                self._rotate()
+            except Exception as error:  # noqa: BLE001 - raised by `wait`.
+                self._error = error
+            finally:
+                self._idle.set()
+
+    def _publish(self, checkpoint):
+        name = folder_name(checkpoint.step)
+        final = self._job.checkpoints / name
+        if final.exists():
+            # A signal had this step saved with work still due. The weights
+            # are the same, so only the manifest changes, in one act.
+            state = read_manifest(final)["files"][_STATE]
+            _write_manifest(final, checkpoint, state)
+        else:
+            aside = self._job.unfinished / name
+            try:
+                write(aside, checkpoint)
+                read(aside)
+                os.rename(aside, final)
+                files.sync_folder(final.parent)
+            finally:
+                shutil.rmtree(self._job.unfinished, ignore_errors=True)
+        self._verified.add(checkpoint.step)
+
+    def _rotate(self):
+        steps = list_steps(self._job)
+        whole = [step for step in steps if self._is_whole(step)]
+        keep = set(whole[-self._keep :])
+        try:
+            keep.add(best_step(self._job, whole))
+        except JobDirError:
+            pass  # Nothing was evaluated yet, so none is the best.
+        for step in set(whole) - keep:
+            folder = self._job.checkpoints / folder_name(step)
+            # Renamed first, so that a kill leaves no half-deleted checkpoint.
+            aside = self._job.unfinished / folder.name
+            _set_aside_folder(folder, aside)
+            shutil.rmtree(self._job.unfinished, ignore_errors=True)
+            self._verified.discard(step)
+
+    def _is_whole(self, step):
+        if step not in self._verified:
+            try:
+                read(self._job.checkpoints / folder_name(step))
+            except DamagedCheckpointError:
+                return False
+            self._verified.add(step)
+        return True
+
+
+def _set_aside(job, step):
+    """Moves a damaged checkpoint out of the way; returns where it is now."""
+    name = folder_name(step)
+    taken = len(list(job.damaged.glob(f"{name}*"))) if job.damaged.exists() else 0
+    target = job.damaged / (f"{name}.{taken}" if taken else name)
+    _set_aside_folder(job.checkpoints / name, target)
+    return target
+
+
+def _set_aside_folder(folder, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(folder, target)
+
+
+def _refuse_non_finite(checkpoint):
+    for name, array in checkpoint.variables.items():
+        if not np.all(np.isfinite(array)):
+            raise NonFiniteError(
+                f"{name} holds NaN or infinity after step {checkpoint.step}; "
+                "that state was not saved, and the checkpoints before it are "
+                "kept. Try a lower --learning_rate."
+            )
+
+
+def _manifest_digest(manifest):
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(
+        json.dumps(body, sort_keys=True).encode()
+    ).hexdigest()

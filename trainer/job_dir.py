@@ -1,0 +1,249 @@
+"""The job directory: its layout, its claim and its record of the job."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import platform
+import shutil
+import socket
+
+from trainer import __version__, files
+from trainer.config import TrainConfig
+from trainer.errors import ConfigError, JobDirError
+
+FORMAT = 1
+# What a resumed job may not change, since the state after a step would no
+# longer be a function of (config, data, step).
+MATHEMATICS = (
+    "train_examples",
+    "test_examples",
+    "batch_size",
+    "latent_dim",
+    "reconstruction_loss",
+    "beta",
+    "kl_warmup_epochs",
+    "free_bits",
+    "learning_rate",
+    "seed",
+    "precision",
+    "mixed_precision",
+    "deterministic",
+)
+
+
+class JobDir:
+    """Paths of a job directory, and what is recorded in it.
+
+    Use `claim` to write in it, and the constructor to read a job that may be
+    running.
+    """
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        self.config_path = self.root / "config.json"
+        self.metrics_path = self.root / "metrics.jsonl"
+        self.finished_path = self.root / "finished.json"
+        self.checkpoints = self.root / "checkpoints"
+        self.damaged = self.root / "damaged"
+        self.unfinished = self.root / "unfinished"
+        self.train_logs = self.root / "logs" / "train"
+        self.test_logs = self.root / "logs" / "test"
+        self.plots = self.root / "plots"
+
+    @property
+    def exists(self):
+        """Whether a job has been recorded here."""
+        return self.config_path.exists()
+
+    @contextlib.contextmanager
+    def claim(self):
+        """Holds the directory for this process while the block runs.
+
+        The kernel releases a `flock` when its process ends, however it ends.
+
+        Raises:
+            JobDirError: another job holds it, or it cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = open(self.root / "claim.lock", "a+", encoding="utf-8")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise JobDirError(
+                f"--job_dir={self.root} cannot be a folder: {error.filename} "
+                "is a file. Give another --job_dir."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise JobDirError(
+                    f"{self.root} is in use by {lock.read().strip()}; wait "
+                    "until that job has ended, or give another --job_dir."
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+            self._clean_up()
+            yield self
+
+    def is_empty(self):
+        """Whether nothing of a job lies here."""
+        return not any(
+            path.name != "claim.lock" for path in self.root.iterdir()
+        )
+
+    def _clean_up(self):
+        files.remove_unfinished(self.root)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        for folder in (self.checkpoints, self.plots):
+            folder.mkdir(exist_ok=True)
+            files.remove_unfinished(folder)
+
+    def record(self):
+        """Returns what `config.json` says.
+
+        Raises:
+            JobDirError: it cannot be read.
+            ConfigError: a newer version of this package wrote it.
+        """
+        try:
+            record = json.loads(self.config_path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise JobDirError(
+                f"{self.root} holds no job (there is no config.json); give "
+                "the --job_dir of a training run."
+            ) from error
+        except ValueError as error:
+            raise JobDirError(
+                f"{self.config_path} is not JSON ({error}); restore it, or "
+                "give another --job_dir."
+            ) from error
+        if not isinstance(record, dict) or "format" not in record:
+            raise JobDirError(
+                f"{self.config_path} is not the record of a job (it has no "
+                '"format"); restore it, or give another --job_dir.'
+            )
+        if record["format"] > FORMAT:
+            version = record.get("versions", {}).get("vae-trainer", "unknown")
+            raise ConfigError(
+                f"{self.config_path} has format {record['format']}, written "
+                f"by vae-trainer {version}; this is vae-trainer "
+                f"{__version__}, which reads up to format {FORMAT}. Install "
+                "that version, or give another --job_dir."
+            )
+        return record
+
+    def config(self):
+        """Returns the `TrainConfig` of the recorded job."""
+        return TrainConfig.from_json(self.record()["config"])
+
+    def check_settings(self, config):
+        """Returns the recorded name of the data a resumed job trains on.
+
+        Raises:
+            ConfigError: the recorded job has other settings that matter.
+        """
+        recorded = self.record()
+        differences = [
+            f"--{name}={getattr(config, name)} (was {recorded['config'][name]})"
+            for name in MATHEMATICS
+            if getattr(config, name) != recorded["config"][name]
+        ]
+        name = recorded["data"]["name"]
+        if config.dataset not in (name, recorded["config"]["dataset"]):
+            differences.append(f"--dataset={config.dataset} (was {name})")
+        self._refuse(differences)
+        return name
+
+    def write_record(self, config, data, jit_compile, cluster):
+        """Records a new job, or a new session of a recorded one.
+
+        Raises:
+            ConfigError: the recorded job has other data or another jit.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        fresh = {
+            "format": FORMAT,
+            "config": config.to_json(),
+            "data": {
+                "name": data.name,
+                "train_examples": len(data.train_images),
+                "test_examples": len(data.test_images),
+                "image_shape": list(data.image_shape),
+                "md5": data.md5,
+            },
+            "jit_compile": jit_compile,
+            "versions": versions(),
+        }
+        sessions = []
+        if self.exists:
+            recorded = self.record()
+            self._refuse(_other_data(recorded, fresh))
+            sessions = recorded["sessions"]
+        fresh["sessions"] = [
+            *sessions,
+            {
+                "started": now.isoformat(timespec="seconds"),
+                "host": socket.gethostname(),
+                "devices": cluster.describe(),
+                "versions": versions(),
+            },
+        ]
+        write_json(self.config_path, fresh)
+
+    def _refuse(self, differences):
+        if differences:
+            raise ConfigError(
+                f"{self.root} holds a job with other mathematics: "
+                f"{'; '.join(differences)}. Use the recorded values to go on, "
+                "or another --job_dir to start anew."
+            )
+
+
+def write_json(path, value):
+    """Writes a JSON file, whole or not at all."""
+    text = json.dumps(value, indent=2) + "\n"
+    files.write_atomically(path, text.encode())
+
+
+def versions():
+    """Returns the versions that a result depends on, by package."""
+    # Imported here: the record of a job can be read without TensorFlow.
+    import keras
+    import numpy
+    import tensorflow
+
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tensorflow.__version__,
+        "keras": keras.__version__,
+        "numpy": numpy.__version__,
+        "vae-trainer": __version__,
+    }
+
+
+def _other_data(recorded, fresh):
+    """Returns a phrase for each difference that would change the numbers."""
+    differences = []
+    if fresh["jit_compile"] != recorded["jit_compile"]:
+        differences.append(
+            f"--jit_compile={str(fresh['jit_compile']).lower()} (was "
+            f"{str(recorded['jit_compile']).lower()})"
+        )
+    now, was = dict(fresh["data"]), dict(recorded["data"])
+    now_md5, was_md5 = now.pop("md5"), was.pop("md5")
+    differences += [
+        f"data {name} {now[name]} (was {was[name]})"
+        for name in now
+        if now[name] != was[name]
+    ]
+    differences += [
+        f"MD5 of {name} {now_md5.get(name)} (was {was_md5.get(name)})"
+        for name in sorted(now_md5.keys() | was_md5.keys())
+        if now_md5.get(name) != was_md5.get(name)
+    ]
+    return differences

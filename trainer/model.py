@@ -1,0 +1,236 @@
+"""The seed's model in Keras: Sampler, encoder, decoder, VAE."""
+
+import keras
+import tensorflow as tf
+
+from trainer import objective, randomness
+
+
+class Sampler(keras.layers.Layer):
+    """Draws z from the posterior: the reparameterisation trick.
+
+    Kingma & Welling 2014, section 2.4.
+    """
+
+    def call(self, z_mean, z_log_var, epsilon=None):
+        """Returns z_mean + exp(z_log_var / 2) * epsilon.
+
+        Args:
+            z_mean: tensor of shape (batch, latent_dim).
+            z_log_var: tensor of the same shape.
+            epsilon: standard normal noise of the same shape; None draws some
+                from TensorFlow's global generator, for use in notebooks.
+
+        Returns:
+            Tensor of shape (batch, latent_dim).
+        """
+        if epsilon is None:
+            epsilon = tf.random.normal(tf.shape(z_mean), dtype=z_mean.dtype)
+        return z_mean + tf.exp(0.5 * z_log_var) * epsilon
+
+
+def build_encoder(latent_dim, image_shape=(28, 28, 1), seed=0):
+    """Returns the encoder: images -> [z_mean, z_log_var].
+
+    Args:
+        latent_dim: int, number of latent units.
+        image_shape: (height, width, 1), sides divisible by 4.
+        seed: int; the weights are a function of it.
+
+    Returns:
+        A `keras.Model`; 75,808 parameters at latent_dim 200.
+    """
+    seeds = iter(randomness.initializer_seeds(seed, 9)[:5])
+    images = keras.Input(image_shape, name="images")
+    x = keras.layers.Conv2D(
+        32, 3, strides=2, padding="same", activation="relu",
+        kernel_initializer=_glorot(seeds), name="encoder_conv_1",
+    )(images)  # fmt: skip
+    x = keras.layers.Conv2D(
+        64, 3, strides=2, padding="same", activation="relu",
+        kernel_initializer=_glorot(seeds), name="encoder_conv_2",
+    )(x)  # fmt: skip
+    x = keras.layers.Flatten(name="encoder_flatten")(x)
+    x = keras.layers.Dense(
+        16, activation="relu",
+        kernel_initializer=_glorot(seeds), name="encoder_dense",
+    )(x)  # fmt: skip
+    z_mean = keras.layers.Dense(
+        latent_dim, kernel_initializer=_glorot(seeds), name="z_mean"
+    )(x)
+    z_log_var = keras.layers.Dense(
+        latent_dim, kernel_initializer=_glorot(seeds), name="z_log_var"
+    )(x)
+    return keras.Model(images, [z_mean, z_log_var], name="encoder")
+
+
+def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
+    """Returns the decoder: z -> images in [0, 1].
+
+    Args:
+        latent_dim: int, number of latent units.
+        image_shape: (height, width, 1), sides divisible by 4.
+        seed: int; the weights are a function of it.
+
+    Returns:
+        A `keras.Model`; 686,017 parameters at latent_dim 200.
+    """
+    height, width, _ = image_shape
+    seeds = iter(randomness.initializer_seeds(seed, 9)[5:])
+    z = keras.Input((latent_dim,), name="z")
+    x = keras.layers.Dense(
+        height // 4 * (width // 4) * 64, activation="relu",
+        kernel_initializer=_glorot(seeds), name="decoder_dense",
+    )(z)  # fmt: skip
+    x = keras.layers.Reshape(
+        (height // 4, width // 4, 64), name="decoder_reshape"
+    )(x)
+    x = keras.layers.Conv2DTranspose(
+        64, 3, strides=2, padding="same", activation="relu",
+        kernel_initializer=_glorot(seeds), name="decoder_conv_1",
+    )(x)  # fmt: skip
+    x = keras.layers.Conv2DTranspose(
+        32, 3, strides=2, padding="same", activation="relu",
+        kernel_initializer=_glorot(seeds), name="decoder_conv_2",
+    )(x)  # fmt: skip
+    images = keras.layers.Conv2DTranspose(
+        1, 3, strides=1, padding="same", activation="sigmoid",
+        kernel_initializer=_glorot(seeds), name="decoder_conv_3",
+    )(x)  # fmt: skip
+    return keras.Model(z, images, name="decoder")
+
+
+def build_vae(config, image_shape):
+    """Returns the `VAE` of a `TrainConfig`, built, with its first weights."""
+    policy = keras.dtype_policies.DTypePolicy(
+        config.precision
+        if config.mixed_precision == "none"
+        else f"mixed_{config.mixed_precision}"
+    )
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return VAE(
+            build_encoder(config.latent_dim, image_shape, config.seed),
+            build_decoder(config.latent_dim, image_shape, config.seed),
+            reconstruction_loss=config.reconstruction_loss,
+            beta=config.beta,
+            name="vae",
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class VAE(keras.Model):
+    """A variational autoencoder (Kingma & Welling 2014).
+
+    The training job has a loop of its own; `compile` and `fit` are for
+    notebooks: `vae.compile(optimizer="adam"); vae.fit(images)` with images
+    in [0, 1] of shape (N, height, width, 1).
+
+    Args:
+        encoder: model from images to [z_mean, z_log_var].
+        decoder: model from z to images in [0, 1].
+        reconstruction_loss: `"mse"` or `"bce"`.
+        beta: weight of the KL divergence in `fit`; the job has a warm-up.
+        **kwargs: of `keras.Model`.
+    """
+
+    def __init__(
+        self, encoder, decoder, *, reconstruction_loss="mse", beta=1.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.sampler = Sampler(name="sampler")
+        self.beta = beta
+        self._reconstruction_loss = objective.RECONSTRUCTION_LOSSES[
+            reconstruction_loss
+        ]
+        self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
+        self.reconstruction_loss_tracker = keras.metrics.Mean(
+            name="reconstruction_loss"
+        )
+        self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
+
+    @property
+    def metrics(self):
+        """The three loss trackers, which `fit` resets at each epoch."""
+        return [
+            self.total_loss_tracker,
+            self.reconstruction_loss_tracker,
+            self.kl_loss_tracker,
+        ]
+
+    def call(self, images, epsilon=None):
+        """Returns reconstructions of `images`, same shape, in [0, 1]."""
+        z_mean, z_log_var = self.encoder(images)
+        return self.decoder(self.sampler(z_mean, z_log_var, epsilon))
+
+    def terms(self, images, epsilon=None):
+        """Returns the parts of the objective, per image.
+
+        Args:
+            images: tensor of shape (batch, height, width, 1), in [0, 1].
+            epsilon: noise of shape (batch, latent_dim), or None for random.
+
+        Returns:
+            (reconstruction_loss, kl_of_units, z_mean) of shapes (batch,),
+            (batch, latent_dim) and (batch, latent_dim), in the precision of
+            the weights.
+        """
+        images = tf.cast(images, self.encoder.compute_dtype)
+        if epsilon is not None:
+            epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
+        z_mean, z_log_var = self.encoder(images)
+        reconstructions = self.decoder(
+            self.sampler(z_mean, z_log_var, epsilon)
+        )
+        images, reconstructions, z_mean, z_log_var = (
+            tf.cast(value, self.encoder.variable_dtype)
+            for value in (images, reconstructions, z_mean, z_log_var)
+        )
+        return (
+            self._reconstruction_loss(images, reconstructions),
+            objective.kl_per_unit(z_mean, z_log_var),
+            z_mean,
+        )
+
+    def train_step(self, images):
+        """One step of `fit`; returns the three losses as a dict."""
+        with tf.GradientTape() as tape:
+            losses = self._batch_losses(images)
+            # A strategy sums gradients over replicas, and this loss is a
+            # mean over one replica's share of the batch.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            scaled_loss = losses["total_loss"] / replicas
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trainable_variables, strict=True)
+        )
+        return self._track(losses)
+
+    def test_step(self, images):
+        """One step of `evaluate`; returns the three losses as a dict."""
+        return self._track(self._batch_losses(images))
+
+    def _batch_losses(self, images):
+        if isinstance(images, tuple):  # fit(images, labels): labels unused.
+            images = images[0]
+        reconstruction, kl_of_units, _ = self.terms(images)
+        reconstruction = tf.reduce_mean(reconstruction)
+        kl = tf.reduce_mean(tf.reduce_sum(kl_of_units, axis=1))
+        return {
+            "total_loss": reconstruction + self.beta * kl,
+            "reconstruction_loss": reconstruction,
+            "kl_loss": kl,
+        }
+
+    def _track(self, losses):
+        for tracker in self.metrics:
+            tracker.update_state(losses[tracker.name])
+        return {tracker.name: tracker.result() for tracker in self.metrics}
+
+
+def _glorot(seeds):
+    return keras.initializers.GlorotUniform(seed=next(seeds))

@@ -1,0 +1,66 @@
+"""The stop signal: SIGTERM and SIGINT, noticed even inside TensorFlow."""
+
+import os
+import signal
+import threading
+
+from trainer.errors import InterruptedJobError
+
+_EXIT_CODE = InterruptedJobError.exit_code
+
+
+class StopSignal:
+    """Remembers the first SIGTERM or SIGINT; exits at once on the second.
+
+    Python runs a signal handler only between two bytecodes of the main
+    thread, so never while that thread waits in a collective for a peer that
+    died. The wake-up descriptor is written by the C handler at once, and a
+    thread of its own reads it.
+    """
+
+    def __init__(self):
+        self._requested = threading.Event()
+        self._name = ""
+
+    def install(self):
+        """Takes over SIGTERM and SIGINT. Call it from the main thread."""
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(write_fd, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Without a Python handler nothing is written to the descriptor.
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._watch, args=(read_fd,), name="stop-signal", daemon=True
+        ).start()
+
+    def request(self, name):
+        """Asks the job to stop; `name` is what the message will call it."""
+        self._name = name
+        self._requested.set()
+
+    @property
+    def requested(self):
+        """True once the job should stop."""
+        return self._requested.is_set()
+
+    def check(self):
+        """Raises `InterruptedJobError` once the job should stop."""
+        if self.requested:
+            raise InterruptedJobError(self.message("nothing was lost"))
+
+    def message(self, what):
+        """Returns the sentence that ends an interrupted job."""
+        return (
+            f"Interrupted by {self._name}: {what}; run the same command again "
+            "to go on."
+        )
+
+    def _watch(self, read_fd):
+        while True:
+            number = os.read(read_fd, 1)[0]
+            if number not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            if self.requested:
+                os._exit(_EXIT_CODE)
+            self.request(signal.Signals(number).name)

@@ -1,0 +1,189 @@
+"""TensorBoard events and metrics.jsonl."""
+
+import json
+import os
+import re
+import socket
+import time
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.util import tensor_util
+
+from trainer import files
+from trainer.errors import JobDirError
+
+_EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
+# Columns of a row that are not curves.
+_NOT_CURVES = ("step", "epoch", "split")
+
+
+class EventWriter:
+    """Writes one TensorBoard event file.
+
+    The file starts with a session-start event, so that TensorBoard drops
+    what an earlier, interrupted session logged from that step on.
+
+    Args:
+        folder: where TensorBoard looks.
+        first_step: the first step that this session will log.
+    """
+
+    def __init__(self, folder, first_step):
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a folder in the order of their names.
+        # A clock may have been set back; a name must not go back with it.
+        numbers = [
+            int(match[1])
+            for path in folder.iterdir()
+            if (match := _EVENT_FILE.match(path.name))
+        ]
+        number = max([int(time.time()), *(last + 1 for last in numbers)])
+        self.path = folder / (
+            f"events.out.tfevents.{number:010d}.{socket.gethostname()}"
+        )
+        self._writer = tf.io.TFRecordWriter(str(self.path))
+        self._write(event_pb2.Event(file_version="brain.Event:2"))
+        self._write(
+            event_pb2.Event(
+                step=first_step,
+                session_log=event_pb2.SessionLog(
+                    status=event_pb2.SessionLog.START
+                ),
+            )
+        )
+        self.flush()
+
+    def scalars(self, step, values):
+        """Writes a dict of floats by tag."""
+        summary = summary_pb2.Summary()
+        for tag, value in values.items():
+            summary.MergeFrom(scalar_pb(tag, value))
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def image(self, step, tag, pixels):
+        """Writes a grey picture, uint8 of shape (height, width)."""
+        png = tf.io.encode_png(pixels[:, :, np.newaxis]).numpy()
+        height, width = (str(side).encode() for side in pixels.shape)
+        summary = summary_pb2.Summary()
+        summary.value.add(
+            tag=tag,
+            metadata=image_metadata.create_summary_metadata(
+                display_name="", description=""
+            ),
+            tensor=tensor_util.make_tensor_proto(
+                np.array([width, height, png], dtype=object), dtype=tf.string
+            ),
+        )
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def flush(self):
+        """Hands what was written to the operating system."""
+        self._writer.flush()
+
+    def close(self):
+        """Flushes and closes the file."""
+        self._writer.close()
+
+    def _write(self, event):
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
+
+class Summaries:
+    """Writes `metrics.jsonl` and TensorBoard's events; the chief alone has it.
+
+    On a resume, rows after the checkpoint are dropped first: their steps
+    will be passed again.
+
+    Args:
+        job: a claimed `JobDir`.
+        step: the step of the checkpoint that the job goes on from, or 0.
+        redo: whether that step's evaluation is still due.
+    """
+
+    def __init__(self, job, step, redo=False):
+        last_test_step = step - 1 if redo else step
+        self._path = job.metrics_path
+        rows = [
+            row
+            for row in read_rows(self._path)
+            if row["step"] <= (last_test_step if row["split"] == "test" else step)
+        ]
+        if self._path.exists():
+            files.write_atomically(
+                self._path, "".join(map(_row_text, rows)).encode()
+            )
+        self.rows = rows
+        self._metrics = open(self._path, "a", encoding="utf-8")
+        self._events = {
+            "train": EventWriter(job.train_logs, step + 1),
+            "test": EventWriter(job.test_logs, last_test_step + 1),
+        }
+
+    def write_row(self, row):
+        """Writes a row of metrics: a dict with `step`, `epoch`, `split`."""
+        self._metrics.write(_row_text(row))
+        self.rows.append(row)
+        self._events[row["split"]].scalars(
+            row["step"],
+            {tag: value for tag, value in row.items() if tag not in _NOT_CURVES},
+        )
+
+    def write_image(self, step, tag, pixels):
+        """Writes a grey picture, uint8 of shape (height, width)."""
+        self._events["test"].image(step, tag, pixels)
+
+    def flush(self):
+        """Hands everything to the operating system; returns the paths."""
+        self._metrics.flush()
+        for writer in self._events.values():
+            writer.flush()
+        return [self._path, *(w.path for w in self._events.values())]
+
+    def close(self):
+        """Flushes and closes all files."""
+        self._metrics.close()
+        for writer in self._events.values():
+            writer.close()
+
+
+def sync(paths):
+    """Makes files survive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_rows(path):
+    """Returns the rows of a `metrics.jsonl`, without a torn last line.
+
+    Raises:
+        JobDirError: a line before the last one is not a row.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    # A row ends with a newline, so the last piece is empty, or torn.
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            row["step"], row["split"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise JobDirError(
+                f"{path}, line {number}, is not a row of metrics; remove or "
+                "repair that line."
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def _row_text(row):
+    return json.dumps(row) + "\n"
