@@ -1,14 +1,18 @@
 """The vae-trainer distribution: dependencies, extras and console scripts."""
 
 import pathlib
+import re
 
 import setuptools
 
 ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "trainer" / "__init__.py").read_text()
+)[1]
 
 setuptools.setup(
     name="vae-trainer",
-    version="0.1.0",
+    version=VERSION,
     description=(
         "A training job for convolutional variational autoencoders that runs "
         "unchanged on a laptop and on many GPUs."

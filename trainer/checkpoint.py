@@ -67,7 +67,10 @@ def variables_of(vae, optimizer):
 
 def snapshot(variables):
     """Returns a copy of variables in host memory, as NumPy arrays by name."""
-    return {name: np.array(value.value) for name, value in variables.items()}
+    return {
+        name: np.array(variable.value.numpy())
+        for name, variable in variables.items()
+    }
 
 
 def assign(variables, arrays, source):
@@ -80,7 +83,10 @@ def assign(variables, arrays, source):
         array = arrays.get(name)
         if array is None:
             raise JobDirError(f"{source} holds no variable {name}.")
-        if array.shape != tuple(variable.shape) or array.dtype != variable.dtype:
+        if (
+            array.shape != tuple(variable.shape)
+            or array.dtype != variable.dtype
+        ):
             raise JobDirError(
                 f"{source}: {name} is {array.dtype}{list(array.shape)}; this "
                 f"model expects {variable.dtype}{list(variable.shape)}."
@@ -242,7 +248,13 @@ def select(job, wanted):
         if wanted == "last":
             step = steps[-1]
         elif wanted == "best":
-            step = best_step(job, steps)
+            losses = test_losses(job, steps)
+            if not losses:
+                raise JobDirError(
+                    f"No checkpoint in {job.checkpoints} was evaluated; use "
+                    "--checkpoint=last."
+                )
+            step = min(losses, key=losses.get)
         else:
             step = int(wanted)
     except ValueError as error:
@@ -264,26 +276,21 @@ def select(job, wanted):
         ) from error
 
 
-def best_step(job, steps):
-    """Returns the step with the least test loss among whole manifests.
+def test_losses(job, steps):
+    """Returns the test loss of each checkpoint that was evaluated, by step.
 
-    Raises:
-        JobDirError: none of them was evaluated.
+    A damaged manifest is left out: its own reader will name it, and it
+    cannot be the best.
     """
     losses = {}
     for step in steps:
         try:
             manifest = read_manifest(job.checkpoints / folder_name(step))
         except DamagedCheckpointError:
-            continue  # Its own reader will name it; it cannot be the best.
+            continue
         if manifest["test_loss"] is not None:
             losses[step] = manifest["test_loss"]
-    if not losses:
-        raise JobDirError(
-            f"No checkpoint in {job.checkpoints} was evaluated; use "
-            "--checkpoint=last."
-        )
-    return min(losses, key=losses.get)
+    return losses
 
 
 def load_model(job_dir, wanted="last"):
@@ -368,7 +375,7 @@ class CheckpointWriter:
                 before()
                 self._publish(checkpoint)
                 self._rotate()
-            except Exception as error:  # noqa: BLE001 - raised by `wait`.
+            except Exception as error:
                 self._error = error
             finally:
                 self._idle.set()
@@ -396,10 +403,9 @@ class CheckpointWriter:
         steps = list_steps(self._job)
         whole = [step for step in steps if self._is_whole(step)]
         keep = set(whole[-self._keep :])
-        try:
-            keep.add(best_step(self._job, whole))
-        except JobDirError:
-            pass  # Nothing was evaluated yet, so none is the best.
+        losses = test_losses(self._job, whole)
+        if losses:
+            keep.add(min(losses, key=losses.get))
         for step in set(whole) - keep:
             folder = self._job.checkpoints / folder_name(step)
             # Renamed first, so that a kill leaves no half-deleted checkpoint.
@@ -421,7 +427,9 @@ class CheckpointWriter:
 def _set_aside(job, step):
     """Moves a damaged checkpoint out of the way; returns where it is now."""
     name = folder_name(step)
-    taken = len(list(job.damaged.glob(f"{name}*"))) if job.damaged.exists() else 0
+    taken = (
+        len(list(job.damaged.glob(f"{name}*"))) if job.damaged.exists() else 0
+    )
     target = job.damaged / (f"{name}.{taken}" if taken else name)
     _set_aside_folder(job.checkpoints / name, target)
     return target
@@ -444,6 +452,4 @@ def _refuse_non_finite(checkpoint):
 
 def _manifest_digest(manifest):
     body = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(
-        json.dumps(body, sort_keys=True).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

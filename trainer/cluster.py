@@ -61,7 +61,12 @@ def connect(config):
     if config.strategy == "none":
         strategy = tf.distribute.OneDeviceStrategy(devices[0])
     else:
-        strategy = tf.distribute.MirroredStrategy(devices)
+        # The default on CPU devices is a collective whose keys are global to
+        # the process, so that two strategies of other sizes fail; on GPUs it
+        # is NCCL.
+        strategy = tf.distribute.MirroredStrategy(
+            devices, None if gpus else tf.distribute.ReductionToOneDevice()
+        )
     cluster = Cluster(
         strategy=strategy,
         is_chief=True,
@@ -74,7 +79,9 @@ def connect(config):
 def _refuse_several_machines(config):
     try:
         tf_config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        peers = sum(len(hosts) for hosts in tf_config.get("cluster", {}).values())
+        peers = sum(
+            len(hosts) for hosts in tf_config.get("cluster", {}).values()
+        )
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"TF_CONFIG is not the JSON of a cluster ({error}); unset it to "

@@ -111,7 +111,9 @@ class TrainConfig:
         minimum=0,
     )
     jit_compile: str = _setting(
-        "auto", "XLA; auto: on GPU, not on CPU", choices=("auto", "true", "false")
+        "auto",
+        "XLA; auto: on GPU, not on CPU",
+        choices=("auto", "true", "false"),
     )
     mixed_precision: str = _setting(
         "none",

@@ -167,7 +167,10 @@ def read_folder(folder, dataset_name, md5=None):
 
 def find(folder, name):
     """Returns the path of `name` or `name`.gz in `folder`, or None."""
-    for path in (pathlib.Path(folder) / name, pathlib.Path(folder) / f"{name}.gz"):
+    for path in (
+        pathlib.Path(folder) / name,
+        pathlib.Path(folder) / f"{name}.gz",
+    ):
         if path.is_file():
             return path
     return None
@@ -204,7 +207,8 @@ def decompress(content, path):
     if str(path).endswith(".gz"):
         raise DataError(
             f"{path} is not a gzip file (it starts with "
-            f"{content[:4].hex(' ') or 'nothing: it is empty'}); fetch it again."
+            f"{content[:4].hex(' ') or 'nothing: it is empty'}); fetch it "
+            "again."
         )
     return content
 

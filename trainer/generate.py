@@ -136,10 +136,14 @@ def save_loss_curves(path, rows):
     for axes, name in zip(figure.subplots(1, 3), _CURVES, strict=True):
         for split, style in (("train", "-"), ("test", "o-")):
             points = [
-                (row["step"], row[name]) for row in rows if row["split"] == split
+                (row["step"], row[name])
+                for row in rows
+                if row["split"] == split
             ]
             if points:
-                axes.plot(*zip(*points, strict=True), style, ms=3, lw=1, label=split)
+                axes.plot(
+                    *zip(*points, strict=True), style, ms=3, lw=1, label=split
+                )
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

@@ -157,4 +157,6 @@ def test_batches(images, config, strategy):
         dataset = tf.data.Dataset.range(batches * replicas)
         return dataset.map(batch).prefetch(2 * replicas)
 
-    return strategy.distribute_datasets_from_function(dataset_of_worker), batches
+    return strategy.distribute_datasets_from_function(
+        dataset_of_worker
+    ), batches

@@ -153,6 +153,11 @@ class VAE(keras.Model):
         )
         self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
 
+    def build(self, input_shape):
+        """Does nothing: the encoder and the decoder come built."""
+        del input_shape
+        self.built = True
+
     @property
     def metrics(self):
         """The three loss trackers, which `fit` resets at each epoch."""
@@ -183,9 +188,7 @@ class VAE(keras.Model):
         if epsilon is not None:
             epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
         z_mean, z_log_var = self.encoder(images)
-        reconstructions = self.decoder(
-            self.sampler(z_mean, z_log_var, epsilon)
-        )
+        reconstructions = self.decoder(self.sampler(z_mean, z_log_var, epsilon))
         images, reconstructions, z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
             for value in (images, reconstructions, z_mean, z_log_var)

@@ -62,9 +62,7 @@ def kl_per_unit(z_mean, z_log_var):
     Returns:
         Tensor of shape (batch, latent_dim), in nats.
     """
-    return 0.5 * (
-        tf.square(z_mean) + tf.exp(z_log_var) - 1.0 - z_log_var
-    )
+    return 0.5 * (tf.square(z_mean) + tf.exp(z_log_var) - 1.0 - z_log_var)
 
 
 def kl_weight(step, warmup_steps, beta):

@@ -17,18 +17,13 @@ class Console:
     line comes at most every ten seconds.
     """
 
-    def __init__(self, stream=None, error_stream=None):
-        self._out = stream or sys.stdout
-        self._err = error_stream or sys.stderr
-        self.is_terminal = self._err.isatty()
-
     def line(self, text):
         """Prints a line, above any bar."""
-        self._write(text, self._out)
+        self._write(text, sys.stdout)
 
     def warning(self, text):
         """Prints a warning, above any bar."""
-        self._write(f"WARNING: {text}", self._err)
+        self._write(f"WARNING: {text}", sys.stderr)
 
     def _write(self, text, stream):
         with tqdm.tqdm.external_write_mode(file=stream):
@@ -48,7 +43,7 @@ class Console:
 
     @contextlib.contextmanager
     def _bar(self, title, total, unit, initial=0, **settings):
-        if not self.is_terminal:
+        if not sys.stderr.isatty():
             yield _PlainProgress(self, title, total, unit, initial)
             return
         with tqdm.tqdm(
@@ -57,7 +52,7 @@ class Console:
             initial=initial,
             unit=unit,
             unit_scale=True,
-            file=self._err,
+            file=sys.stderr,
             dynamic_ncols=True,
             mininterval=_BAR_SECONDS,
             leave=False,

@@ -111,7 +111,8 @@ class Summaries:
         rows = [
             row
             for row in read_rows(self._path)
-            if row["step"] <= (last_test_step if row["split"] == "test" else step)
+            if row["step"]
+            <= (last_test_step if row["split"] == "test" else step)
         ]
         if self._path.exists():
             files.write_atomically(
@@ -130,7 +131,11 @@ class Summaries:
         self.rows.append(row)
         self._events[row["split"]].scalars(
             row["step"],
-            {tag: value for tag, value in row.items() if tag not in _NOT_CURVES},
+            {
+                tag: value
+                for tag, value in row.items()
+                if tag not in _NOT_CURVES
+            },
         )
 
     def write_image(self, step, tag, pixels):

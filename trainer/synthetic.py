@@ -25,9 +25,7 @@ def draw(split, count):
     Returns:
         (images, labels): uint8 of shape (count, 28, 28) and of shape (count,).
     """
-    count = min(
-        count, TRAIN_EXAMPLES if split == "train" else TEST_EXAMPLES
-    )
+    count = min(count, TRAIN_EXAMPLES if split == "train" else TEST_EXAMPLES)
     images = np.empty((count, _SIDE, _SIDE), np.uint8)
     labels = np.empty(count, np.uint8)
     for start in range(0, count, _CHUNK):
@@ -69,7 +67,9 @@ def _draw_class(label, count, rng):
         reach = vary(9, 11) if label == 0 else vary(18, 23)
         lean = vary(0.05, 0.3)
         centre = width + 1.5 + lean * (y - 3)
-        sleeve = _inside(np.abs(left - centre) - vary(1.6, 2.4), 3 - y, y - reach)
+        sleeve = _inside(
+            np.abs(left - centre) - vary(1.6, 2.4), 3 - y, y - reach
+        )
         neck = _inside(left - vary(1.5, 2.8), y - vary(4, 6))
         shape = np.maximum(body, sleeve) * (1 - neck)
         if label == 4:
@@ -107,4 +107,8 @@ def _draw_class(label, count, rng):
 
 def _inside(*distances):
     """1 where all distances (in pixels) are negative, with soft edges."""
-    return np.clip(0.5 - np.maximum.reduce(np.broadcast_arrays(*distances)) / _EDGE_PIXELS, 0, 1)
+    return np.clip(
+        0.5 - np.maximum.reduce(np.broadcast_arrays(*distances)) / _EDGE_PIXELS,
+        0,
+        1,
+    )

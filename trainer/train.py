@@ -93,7 +93,9 @@ def train_and_evaluate(config, *, stop=None, console=None):
         stop.check()
         with cluster.strategy.scope():
             vae = build_vae(config, data.image_shape)
-            optimizer = keras.optimizers.Adam(config.learning_rate)
+            # Keras would call a second one in a process "adam_1", and its
+            # variables would not be found in a checkpoint.
+            optimizer = keras.optimizers.Adam(config.learning_rate, name="adam")
             optimizer.build(_weights(vae))
             variables = checkpoint_lib.variables_of(vae, optimizer)
             if start.step:
@@ -118,7 +120,15 @@ def train_and_evaluate(config, *, stop=None, console=None):
         )
         rows, blocked_seconds = loop.run(start)
         return _finish(
-            job, config, vae, data, rows, stop, console, started, blocked_seconds
+            job,
+            config,
+            vae,
+            data,
+            rows,
+            stop,
+            console,
+            started,
+            blocked_seconds,
         )
 
 
@@ -379,7 +389,9 @@ def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
             # Summed, over the *global* batch: gradients are summed over
             # replicas, and their number must not matter.
             loss = tf.reduce_sum(total) / config.batch_size
-        losses = tf.stack([tf.reduce_sum(x) for x in (total, reconstruction, kl)])
+        losses = tf.stack(
+            [tf.reduce_sum(x) for x in (total, reconstruction, kl)]
+        )
         return losses / config.batch_size, tape.gradient(loss, weights)
 
     if jit_compile:
@@ -400,7 +412,9 @@ def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
             count=tf.shape(images)[0],
             width=config.latent_dim,
         )
-        kl_weight = objective.kl_weight(batch["step"], warmup_steps, config.beta)
+        kl_weight = objective.kl_weight(
+            batch["step"], warmup_steps, config.beta
+        )
         losses, gradients = forward_and_backward(
             images, tf.cast(noise, dtype), tf.cast(kl_weight, dtype)
         )

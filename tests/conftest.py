@@ -1,0 +1,67 @@
+"""What all tests share: four logical CPUs, and a small job that runs."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+from trainer.progress import Console
+from trainer.stop_signal import StopSignal
+
+LOGICAL_CPUS = 4
+
+
+def pytest_configure(config):
+    """Splits the CPU before anything in this process uses TensorFlow."""
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * LOGICAL_CPUS,
+    )
+    # Several test processes share the machine.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+
+
+@pytest.fixture
+def small_config(tmp_path):
+    """Returns a function that makes the config of a job of a few seconds."""
+
+    def make(**settings):
+        defaults = {
+            "job_dir": str(tmp_path / "job"),
+            "dataset": "synthetic",
+            "train_examples": 320,
+            "test_examples": 50,
+            "batch_size": 32,
+            "epochs": 2,
+            "latent_dim": 8,
+            "summary_steps": 5,
+        }
+        return TrainConfig(**{**defaults, **settings})
+
+    return make
+
+
+@pytest.fixture
+def console():
+    """A console on whatever the standard streams are."""
+    return Console()
+
+
+@pytest.fixture
+def stop():
+    """A stop signal that nobody has sent."""
+    return StopSignal()
+
+
+@pytest.fixture
+def fashion_mnist_dir():
+    """The folder of the real data."""
+    folder = os.environ.get("FASHION_MNIST_DIR")
+    if not folder:
+        pytest.skip("FASHION_MNIST_DIR does not name the real data")
+    return pathlib.Path(folder)

@@ -1,0 +1,82 @@
+import itertools
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from trainer import randomness
+from trainer.randomness import Tag
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 200])
+def test_slice_of_noise_equals_slice_of_one_draw(width):
+    whole = randomness.normal(5, Tag.TRAIN_NOISE, 9, 0, 96, width).numpy()
+    for start, count in [(0, 32), (32, 32), (64, 32), (95, 1)]:
+        part = randomness.normal(5, Tag.TRAIN_NOISE, 9, start, count, width)
+        np.testing.assert_array_equal(part, whole[start : start + count])
+
+
+def test_noise_of_other_step_tag_or_seed_is_unrelated():
+    draws = [
+        randomness.normal(seed, tag, step, 0, 500, 8).numpy().ravel()
+        for seed, tag, step in [
+            (0, Tag.TRAIN_NOISE, 1),
+            (0, Tag.TRAIN_NOISE, 2),
+            (0, Tag.TEST_NOISE, 1),
+            (1, Tag.TRAIN_NOISE, 1),
+        ]
+    ]
+    correlation = np.corrcoef(draws) - np.eye(len(draws))
+    # Of 4000 independent pairs it has a standard deviation of 0.016.
+    assert np.abs(correlation).max() < 0.08
+
+
+def test_noise_is_standard_normal():
+    noise = randomness.normal(0, Tag.TRAIN_NOISE, 1, 0, 5000, 200).numpy()
+    assert noise.mean() == pytest.approx(0, abs=5e-3)
+    assert noise.std() == pytest.approx(1, abs=5e-3)
+    # Excess kurtosis of a normal is 0, with a standard error of 0.005 here.
+    assert (noise**4).mean() == pytest.approx(3, abs=0.05)
+
+
+@hypothesis.settings(deadline=None, max_examples=30)
+@hypothesis.given(
+    size=st.integers(1, 3000),
+    seed=st.integers(0, 2**40),
+    epoch=st.integers(0, 99),
+)
+def test_order_of_an_epoch_is_a_permutation(size, seed, epoch):
+    order = randomness.shuffled(
+        tf.range(size, dtype=tf.int64), seed, tf.constant(epoch), size
+    )
+    assert sorted(order.numpy()) == list(range(size))
+
+
+def test_orders_of_adjacent_epochs_are_unrelated():
+    places = tf.range(60_000, dtype=tf.int64)
+    orders = [
+        randomness.shuffled(places, 0, tf.constant(epoch), 60_000).numpy()
+        for epoch in range(6)
+    ]
+    for one, next_one in itertools.pairwise(orders):
+        # The public index_shuffle gives 0.91 here.
+        assert abs(np.corrcoef(one, next_one)[0, 1]) < 0.03
+        assert abs(np.corrcoef(one[:-1], next_one[1:])[0, 1]) < 0.03
+    # Nor is an order close to the one of the file.
+    assert abs(np.corrcoef(orders[0], np.arange(60_000))[0, 1]) < 0.03
+
+
+def test_every_example_is_equally_likely_in_the_first_batch():
+    size, batch, epochs = 64, 16, 400
+    counts = np.zeros(size)
+    for epoch in range(epochs):
+        order = randomness.shuffled(
+            tf.range(batch, dtype=tf.int64), 3, tf.constant(epoch), size
+        )
+        counts[order.numpy()] += 1
+    expected = epochs * batch / size
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    # 63 degrees of freedom: the mean is 63, the standard deviation 11.
+    assert chi_square < 63 + 5 * 11.3

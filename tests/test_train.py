@@ -1,0 +1,367 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import trainer
+from trainer import checkpoint, cluster, datasets, input_pipeline
+from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
+from trainer.job_dir import JobDir
+from trainer.stop_signal import StopSignal
+from trainer.train import train_and_evaluate
+
+TIME_FIELDS = ("images_per_second",)
+LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
+
+
+def rows_of(config, split=None):
+    """The rows of a job without the fields that measure time."""
+    rows = [
+        json.loads(line)
+        for line in JobDir(config.job_dir).metrics_path.read_text().splitlines()
+    ]
+    return [
+        {k: v for k, v in row.items() if k not in TIME_FIELDS}
+        for row in rows
+        if split in (None, row["split"])
+    ]
+
+
+def weights_of(config):
+    return checkpoint.select(JobDir(config.job_dir), "last").variables
+
+
+def assert_same_weights(one, other):
+    one, other = weights_of(one), weights_of(other)
+    assert list(one) == list(other)
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def relative_difference(one, other):
+    """The largest relative difference of two jobs' training losses, by step."""
+    return {
+        a["step"]: max(abs(a[key] - b[key]) / abs(a[key]) for key in LOSSES)
+        for a, b in zip(
+            rows_of(one, "train"), rows_of(other, "train"), strict=True
+        )
+    }
+
+
+class StopAfter(StopSignal):
+    """A stop signal that comes at the nth time that somebody looks."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self._looks = looks
+
+    @property
+    def requested(self):
+        self._looks -= 1
+        if self._looks < 0:
+            self.request("SIGTERM")
+        return self._requested.is_set()
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replica_count_changes_nothing_in_float64(
+    small_config, tmp_path, replicas
+):
+    settings = {
+        "precision": "float64",
+        "batch_size": 16,
+        "max_steps": 100,
+        "epochs": 20,
+        "eval_epochs": 0,
+        "image_epochs": 0,
+        "summary_steps": 1,
+        "kl_warmup_epochs": 2.0,
+    }
+    one = small_config(job_dir=str(tmp_path / "one"), **settings)
+    many = small_config(
+        job_dir=str(tmp_path / "many"), virtual_devices=replicas, **settings
+    )
+    train_and_evaluate(one)
+    train_and_evaluate(many)
+    difference = relative_difference(one, many)
+    # The first step has kl_weight 0 but all losses are above 1e-3.
+    assert len(difference) == 100
+    assert max(difference.values()) < 1e-10
+    assert rows_of(one, "test")[-1]["total_loss"] == pytest.approx(
+        rows_of(many, "test")[-1]["total_loss"], rel=1e-10
+    )
+
+
+def test_replica_count_changes_only_rounding_in_float32(small_config, tmp_path):
+    settings = {"max_steps": 30, "epochs": 20, "eval_epochs": 0}
+    settings |= {"image_epochs": 0, "summary_steps": 1, "latent_dim": 200}
+    one = small_config(job_dir=str(tmp_path / "one"), **settings)
+    four = small_config(
+        job_dir=str(tmp_path / "four"), virtual_devices=4, **settings
+    )
+    train_and_evaluate(one)
+    train_and_evaluate(four)
+    difference = relative_difference(one, four)
+    assert max(difference[step] for step in range(1, 11)) < 1e-5
+    assert max(difference[step] for step in range(1, 31)) < 1e-3
+
+
+def test_replica_count_changes_nothing_with_free_bits(small_config, tmp_path):
+    settings = {"precision": "float64", "max_steps": 20, "free_bits": 0.2}
+    settings |= {"summary_steps": 1, "kl_warmup_epochs": 0.0}
+    one = small_config(job_dir=str(tmp_path / "one"), **settings)
+    two = small_config(
+        job_dir=str(tmp_path / "two"), virtual_devices=2, **settings
+    )
+    train_and_evaluate(one)
+    train_and_evaluate(two)
+    assert max(relative_difference(one, two).values()) < 1e-10
+    # The objective is not below what the free bits allow.
+    for row in rows_of(one, "train"):
+        assert row["total_loss"] >= row["reconstruction_loss"] + 8 * 0.2 - 1e-9
+
+
+@pytest.mark.parametrize("virtual_devices", [0, 3])
+def test_two_runs_are_equal_bit_for_bit(
+    small_config, tmp_path, virtual_devices
+):
+    settings = {"virtual_devices": virtual_devices, "batch_size": 30}
+    one = small_config(job_dir=str(tmp_path / "one"), **settings)
+    other = small_config(job_dir=str(tmp_path / "other"), **settings)
+    train_and_evaluate(one)
+    train_and_evaluate(other)
+    assert rows_of(one) == rows_of(other)
+    assert_same_weights(one, other)
+
+
+def test_steps_per_call_changes_nothing(small_config, tmp_path):
+    configs = [
+        small_config(job_dir=str(tmp_path / str(steps)), steps_per_call=steps)
+        for steps in (1, 7, 100)
+    ]
+    for config in configs:
+        train_and_evaluate(config)
+        assert rows_of(config) == rows_of(configs[0])
+        assert_same_weights(config, configs[0])
+
+
+def test_the_step_is_traced_once(small_config, monkeypatch, stop, console):
+    from trainer import train
+
+    functions = []
+    make = train.make_train_steps
+
+    def remember(*arguments):
+        functions.append(make(*arguments))
+        return functions[-1]
+
+    monkeypatch.setattr(train, "make_train_steps", remember)
+    train_and_evaluate(small_config(epochs=3), stop=stop, console=console)
+    assert [function.traces() for function in functions] == [1]
+
+
+def test_rows_have_the_documented_keys_and_steps(small_config):
+    config = small_config(epochs=2, summary_steps=4)
+    train_and_evaluate(config)
+    rows = [
+        json.loads(line)
+        for line in JobDir(config.job_dir).metrics_path.read_text().splitlines()
+    ]
+    common = ["step", "epoch", "split", *LOSSES, "kl_weight"]
+    train = [row for row in rows if row["split"] == "train"]
+    test = [row for row in rows if row["split"] == "test"]
+    assert [row["step"] for row in train] == [4, 8, 12, 16, 20]
+    assert [row["epoch"] for row in train] == [1, 1, 2, 2, 2]
+    assert [row["step"] for row in test] == [10, 20]
+    for row in train:
+        assert list(row) == [*common, "learning_rate", "images_per_second"]
+        assert row["total_loss"] == pytest.approx(
+            row["reconstruction_loss"] + row["kl_weight"] * row["kl_loss"],
+            rel=1e-5,
+        )
+        # 20 steps of warm-up; the first step has weight 0.
+        assert row["kl_weight"] == pytest.approx((row["step"] - 1) / 20)
+        assert row["images_per_second"] > 0
+    for row in test:
+        assert list(row) == [*common, "active_units"]
+        assert row["total_loss"] == pytest.approx(
+            row["reconstruction_loss"] + row["kl_loss"], rel=1e-12
+        )
+
+
+def test_first_loss_is_that_of_the_first_batch_by_hand(small_config):
+    """The whole step against a few lines of NumPy-like code."""
+    config = small_config(max_steps=1, summary_steps=1, precision="float64")
+    train_and_evaluate(config)
+    from trainer import model, objective, randomness
+    from trainer.progress import Console
+
+    data = datasets.load(config, Console(), StopSignal())
+    vae = model.build_vae(config, data.image_shape)
+    schedule = input_pipeline.Schedule.of(config, 320)
+    examples = input_pipeline.examples_of_step(
+        tf.constant(1, tf.int64), tf.constant(0, tf.int64), 32, config,
+        schedule, 320,
+    ).numpy()  # fmt: skip
+    images = tf.constant(data.train_images[examples] / 255)
+    noise = randomness.normal(0, randomness.Tag.TRAIN_NOISE, 1, 0, 32, 8)
+    z_mean, z_log_var = vae.encoder(images)
+    z = z_mean + tf.exp(z_log_var / 2) * tf.cast(noise, tf.float64)
+    error = tf.reduce_sum((images - vae.decoder(z)) ** 2) / 32
+    kl = tf.reduce_sum(objective.kl_per_unit(z_mean, z_log_var)) / 32
+    (row,) = rows_of(config, "train")
+    assert row["reconstruction_loss"] == pytest.approx(float(error), rel=1e-12)
+    assert row["kl_loss"] == pytest.approx(float(kl), rel=1e-12)
+    assert row["total_loss"] == pytest.approx(float(error), rel=1e-12)
+
+
+def test_a_non_finite_loss_stops_the_job_and_keeps_the_last_checkpoint(
+    small_config,
+):
+    # A learning rate that throws the weights to infinity before long.
+    config = small_config(learning_rate=30.0, epochs=20, checkpoint_steps=1)
+    with pytest.raises(NonFiniteError, match="Try a lower --learning_rate"):
+        train_and_evaluate(config)
+    saved = checkpoint.list_steps(JobDir(config.job_dir))
+    assert saved, "the steps before went well"
+    for step in saved:
+        state = checkpoint.select(JobDir(config.job_dir), str(step))
+        assert all(np.isfinite(a).all() for a in state.variables.values())
+
+
+def test_a_non_finite_loss_names_the_steps_of_the_call(small_config):
+    config = small_config(learning_rate=1e18, epochs=20, steps_per_call=5)
+    with pytest.raises(NonFiniteError, match="between steps 1 and 5;"):
+        train_and_evaluate(config)
+    assert checkpoint.list_steps(JobDir(config.job_dir)) == []
+
+
+def test_an_interrupted_run_equals_an_untouched_one(small_config, tmp_path):
+    untouched = small_config(job_dir=str(tmp_path / "untouched"))
+    train_and_evaluate(untouched)
+    interruptions = 0
+    for looks in (6, 9, 13, 17):
+        config = small_config(job_dir=str(tmp_path / f"after-{looks}"))
+        try:
+            train_and_evaluate(config, stop=StopAfter(looks))
+        except InterruptedJobError:
+            interruptions += 1
+            train_and_evaluate(config)
+        assert rows_of(config) == rows_of(untouched)
+        assert_same_weights(config, untouched)
+        for name in ("generated", "reconstructions", "losses"):
+            picture = (
+                JobDir(config.job_dir).plots / f"{name}.png"
+            ).read_bytes()
+            assert (
+                picture
+                == (
+                    JobDir(untouched.job_dir).plots / f"{name}.png"
+                ).read_bytes()
+            )
+    assert interruptions >= 3
+
+
+def test_other_mathematics_is_refused_and_named(small_config):
+    config = small_config(max_steps=2)
+    train_and_evaluate(config)
+    with pytest.raises(ConfigError) as error:
+        train_and_evaluate(
+            small_config(max_steps=2, beta=2.0, seed=5, train_examples=300)
+        )
+    for difference in (
+        "--beta=2.0 (was 1.0)",
+        "--seed=5 (was 0)",
+        "--train_examples=300 (was 320)",
+    ):
+        assert difference in str(error.value)
+
+
+def test_more_epochs_go_on_where_the_finished_run_stopped(
+    small_config, tmp_path, capsys
+):
+    longer = small_config(job_dir=str(tmp_path / "longer"), epochs=3)
+    train_and_evaluate(longer)
+    config = small_config(epochs=2)
+    train_and_evaluate(config)
+    assert train_and_evaluate(config) is None
+    assert "Finished: " in capsys.readouterr().out
+    train_and_evaluate(small_config(epochs=3))
+    assert "at step 20." in capsys.readouterr().out
+    assert_same_weights(config, longer)
+    assert rows_of(config) == rows_of(longer)
+
+
+def test_a_finished_job_loads_as_a_model(small_config):
+    config = small_config()
+    result = train_and_evaluate(config)
+    vae = trainer.load(config.job_dir)
+    best = trainer.load(config.job_dir, "best")
+    saved = weights_of(config)
+    for name, variable in checkpoint.variables_of(vae, None).items():
+        np.testing.assert_array_equal(variable.numpy(), saved[name])
+    assert best.encoder.count_params() == vae.encoder.count_params()
+    finished = json.loads(JobDir(config.job_dir).finished_path.read_text())
+    assert finished["step"] == result.step == 20
+    assert finished["test_metrics"] == result.test_metrics
+
+
+def test_bce_and_bfloat16_train_too(small_config, tmp_path):
+    for name, settings in {
+        "bce": {"reconstruction_loss": "bce"},
+        "bfloat16": {"mixed_precision": "bfloat16"},
+        "none": {"strategy": "none"},
+        "jit": {"jit_compile": "true"},
+    }.items():
+        config = small_config(job_dir=str(tmp_path / name), **settings)
+        train_and_evaluate(config)
+        rows = rows_of(config, "train")
+        assert rows[-1]["total_loss"] < rows[0]["total_loss"], name
+
+
+def test_a_real_run_learns_and_does_not_collapse(
+    small_config, fashion_mnist_dir
+):
+    config = small_config(
+        dataset="fashion_mnist",
+        data_dir=str(fashion_mnist_dir),
+        train_examples=0,
+        test_examples=2000,
+        batch_size=128,
+        latent_dim=200,
+        epochs=1,
+        max_steps=250,
+        kl_warmup_epochs=0.5,
+        summary_steps=50,
+    )
+    result = train_and_evaluate(config)
+    # The mean image scores 68.6 (measured); a collapsed model stays there.
+    assert result.test_metrics["total_loss"] < 55
+    assert result.test_metrics["kl_loss"] > 3
+    assert not result.collapsed
+
+
+@pytest.mark.parametrize(
+    ("tf_config", "message"),
+    [
+        (
+            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {}}',
+            "several machines is not in this version",
+        ),
+        ("{", "TF_CONFIG is not the JSON of a cluster"),
+    ],
+)
+def test_several_machines_are_refused(
+    small_config, monkeypatch, tf_config, message
+):
+    monkeypatch.setenv("TF_CONFIG", tf_config)
+    with pytest.raises(ConfigError, match=message):
+        cluster.connect(small_config())
+
+
+def test_a_batch_that_cannot_be_split_names_those_that_can(small_config):
+    with pytest.raises(ConfigError) as error:
+        cluster.connect(small_config(batch_size=10, virtual_devices=4))
+    assert "use --batch_size=8 or 12" in str(error.value)
+    assert "1, 2, 5, 10 replicas" in str(error.value)
