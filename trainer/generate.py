@@ -12,6 +12,8 @@ GRID_ROWS = 30
 _MANIFOLD_LIMIT = 2.0
 _DECODE_BATCH = 256
 _RECONSTRUCTIONS = 10
+_RECONSTRUCTION_SCALE = 3
+_WIDTH_INCHES = 10.0
 _CURVES = ("total_loss", "reconstruction_loss", "kl_loss")
 
 
@@ -109,20 +111,25 @@ def tile(images, columns):
     return rows.reshape(-1, columns * width)
 
 
-def save_picture(path, pixels, width_inches=10.0):
-    """Saves grey pixels as a PNG without axes, one pixel for one.
+def save_picture(path, pixels, scale=1):
+    """Saves grey pixels as a PNG ten inches wide, without axes.
 
     Args:
         path: where to.
         pixels: uint8 array of shape (height, width).
-        width_inches: the width of the figure.
+        scale: pixels of the file per pixel.
     """
     height, width = pixels.shape
-    figure = Figure(figsize=(width_inches, width_inches * height / width))
+    figure = Figure(figsize=(_WIDTH_INCHES, _WIDTH_INCHES * height / width))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(pixels, cmap="Greys_r", vmin=0, vmax=255, aspect="auto")
+    # As RGB: a colour map would round some greys to their neighbours.
+    axes.imshow(
+        np.repeat(pixels[..., np.newaxis], 3, axis=2),
+        aspect="auto",
+        interpolation="nearest",
+    )
     axes.set_axis_off()
-    _save_figure(path, figure, dpi=width / width_inches)
+    _save_figure(path, figure, dpi=scale * width / _WIDTH_INCHES)
 
 
 def save_loss_curves(path, rows):
@@ -164,7 +171,9 @@ def save_plots(job, vae, config, test_images, rows, stop):
     )
     stop.check()
     save_picture(
-        job.plots / "reconstructions.png", reconstruction_rows(vae, test_images)
+        job.plots / "reconstructions.png",
+        reconstruction_rows(vae, test_images),
+        _RECONSTRUCTION_SCALE,
     )
     stop.check()
     save_loss_curves(job.plots / "losses.png", rows)

@@ -17,8 +17,18 @@ from trainer import files
 from trainer.errors import JobDirError
 
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
-# Columns of a row that are not curves.
-_NOT_CURVES = ("step", "epoch", "split")
+# The curves of a row, by group: TensorBoard opens the first two groups of the
+# alphabet, which are the losses and the pictures.
+_GROUPS = {
+    "total_loss": "losses",
+    "reconstruction_loss": "losses",
+    "kl_loss": "losses",
+    "active_units": "posterior",
+    "kl_weight": "training",
+    "learning_rate": "training",
+    "images_per_second": "training",
+}
+_PICTURES = "pictures"
 
 
 class EventWriter:
@@ -132,15 +142,15 @@ class Summaries:
         self._events[row["split"]].scalars(
             row["step"],
             {
-                tag: value
-                for tag, value in row.items()
-                if tag not in _NOT_CURVES
+                f"{_GROUPS[name]}/{name}": value
+                for name, value in row.items()
+                if name in _GROUPS
             },
         )
 
-    def write_image(self, step, tag, pixels):
+    def write_picture(self, step, name, pixels):
         """Writes a grey picture, uint8 of shape (height, width)."""
-        self._events["test"].image(step, tag, pixels)
+        self._events["test"].image(step, f"{_PICTURES}/{name}", pixels)
 
     def flush(self):
         """Hands everything to the operating system; returns the paths."""

@@ -324,12 +324,12 @@ class _Loop:
             self.console.warning(collapse_message(row, config))
 
     def _draw(self, step, summaries):
-        summaries.write_image(
+        summaries.write_picture(
             step,
             "reconstructions",
             generate.reconstruction_rows(self.vae, self.data.test_images),
         )
-        summaries.write_image(
+        summaries.write_picture(
             step,
             "samples",
             generate.grid(

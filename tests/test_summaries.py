@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import (
+    plugin_event_accumulator,
+)
+
+from trainer import summaries
+from trainer.errors import JobDirError
+from trainer.job_dir import JobDir
+from trainer.summaries import EventWriter, Summaries
+
+
+def row(step, split="train", loss=None):
+    loss = float(step) if loss is None else loss
+    return {"step": step, "epoch": 1, "split": split, "total_loss": loss}
+
+
+def curve(folder, tag="losses/total_loss"):
+    """What TensorBoard's own reader makes of a folder of events."""
+    reader = plugin_event_accumulator.EventAccumulator(
+        str(folder), tensor_size_guidance={"scalars": 0}
+    )
+    reader.Reload()
+    if tag not in reader.Tags()["tensors"]:
+        return []
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto)))
+        for event in reader.Tensors(tag)
+    ]
+
+
+@pytest.fixture
+def job(tmp_path):
+    with JobDir(tmp_path / "job").claim() as job:
+        yield job
+
+
+def write(job, step, rows, redo=False):
+    writer = Summaries(job, step, redo)
+    for one in rows:
+        writer.write_row(one)
+    writer.close()
+
+
+def test_rows_and_curves_have_the_same_numbers(job):
+    rows = [row(1), row(2, loss=0.1), row(2, "test"), row(3)]
+    write(job, 0, rows)
+    assert summaries.read_rows(job.metrics_path) == rows
+    assert curve(job.train_logs) == [(1, 1), (2, np.float32(0.1)), (3, 3)]
+    assert curve(job.test_logs) == [(2, 2)]
+
+
+def test_a_resume_drops_what_came_after_the_checkpoint(job):
+    write(job, 0, [row(step) for step in (10, 20, 30, 40, 50)])
+    write(job, 30, [row(step, loss=-1.0) for step in (40, 50, 60)])
+    expected = [(10, 10), (20, 20), (30, 30), (40, -1), (50, -1), (60, -1)]
+    rows = summaries.read_rows(job.metrics_path)
+    assert [(r["step"], r["total_loss"]) for r in rows] == expected
+    assert curve(job.train_logs) == expected
+
+
+def test_a_due_evaluation_is_written_once(job):
+    write(job, 0, [row(10), row(10, "test", loss=1.0)])
+    write(job, 10, [row(10, "test", loss=2.0), row(20)], redo=True)
+    rows = summaries.read_rows(job.metrics_path)
+    assert [(r["step"], r["split"]) for r in rows] == [
+        (10, "train"),
+        (10, "test"),
+        (20, "train"),
+    ]
+    assert curve(job.train_logs) == [(10, 10), (20, 20)]
+    assert curve(job.test_logs) == [(10, 2)]
+
+
+def test_events_stay_in_order_when_the_clock_goes_back(job, monkeypatch):
+    monkeypatch.setattr(summaries.time, "time", lambda: 2e9)
+    write(job, 0, [row(1), row(2)])
+    monkeypatch.setattr(summaries.time, "time", lambda: 1e9)
+    write(job, 1, [row(2, loss=-2.0), row(3)])
+    assert curve(job.train_logs) == [(1, 1), (2, -2), (3, 3)]
+
+
+def test_a_torn_last_line_is_dropped(job):
+    write(job, 0, [row(1), row(2)])
+    whole = job.metrics_path.read_bytes()
+    for cut in range(1, 20):
+        job.metrics_path.write_bytes(whole + whole[:cut])
+        assert len(summaries.read_rows(job.metrics_path)) == 2
+    write(job, 2, [row(3)])
+    assert [r["step"] for r in summaries.read_rows(job.metrics_path)] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_a_damaged_line_is_named(job):
+    write(job, 0, [row(1), row(2)])
+    lines = job.metrics_path.read_text().splitlines()
+    job.metrics_path.write_text("\n".join([lines[0][:-5], lines[1], ""]))
+    with pytest.raises(JobDirError, match=r"metrics\.jsonl, line 1, is not"):
+        Summaries(job, 2)
+    job.metrics_path.write_text("[1]\n")
+    with pytest.raises(JobDirError, match="line 1"):
+        summaries.read_rows(job.metrics_path)
+
+
+def test_pictures_reach_tensorboard_whole(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    writer = EventWriter(tmp_path, 1)
+    writer.image(5, "samples", pixels)
+    writer.close()
+    reader = plugin_event_accumulator.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    (event,) = reader.Tensors("samples")
+    width, height, png = tf.make_ndarray(event.tensor_proto)
+    assert (event.step, width, height) == (5, b"4", b"3")
+    np.testing.assert_array_equal(tf.io.decode_png(png)[..., 0], pixels)
+    assert list(reader.PluginTagToContent("images")) == ["samples"]
+
+
+def test_rows_are_json_objects_one_a_line(job):
+    write(job, 0, [row(1), row(2)])
+    for line in job.metrics_path.read_text().splitlines():
+        assert isinstance(json.loads(line), dict)
