@@ -39,6 +39,11 @@ setuptools.setup(
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },
     entry_points={
-        "console_scripts": ["vae-train = trainer.task:main"],
+        "console_scripts": [
+            "vae-train = trainer.task:main",
+            "vae-evaluate = trainer.evaluate:main",
+            "vae-export = trainer.export:main",
+            "vae-generate = trainer.generate:main",
+        ],
     },
 )

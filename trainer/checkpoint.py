@@ -296,12 +296,17 @@ def test_losses(job, steps):
 def load_model(job_dir, wanted="last"):
     """Returns the `VAE` of a job directory; see `trainer.load`."""
     from trainer.job_dir import JobDir
-    from trainer.model import build_vae
 
     job = JobDir(job_dir)
-    record = job.record()
-    vae = build_vae(job.config(), tuple(record["data"]["image_shape"]))
-    checkpoint = select(job, str(wanted))
+    job.record()  # Says so when there is no job at all.
+    return model_of(job, select(job, str(wanted)))
+
+
+def model_of(job, checkpoint):
+    """Returns a `VAE` with the weights of a checkpoint of a job."""
+    from trainer.model import build_vae
+
+    vae = build_vae(job.config(), tuple(job.record()["data"]["image_shape"]))
     assign(variables_of(vae, None), checkpoint.variables, job.root)
     return vae
 
@@ -394,7 +399,7 @@ class CheckpointWriter:
                 write(aside, checkpoint)
                 read(aside)
                 os.rename(aside, final)
-                files.sync_folder(final.parent)
+                files.sync(final.parent)
             finally:
                 shutil.rmtree(self._job.unfinished, ignore_errors=True)
         self._verified.add(checkpoint.step)

@@ -289,6 +289,24 @@ def new_flags():
     return flag_values
 
 
+def new_job_flags():
+    """Returns the flags of a command that reads a checkpoint of a job."""
+    flag_values = new_flags()
+    flags.DEFINE_string(
+        "job_dir",
+        TrainConfig.job_dir,
+        "the --job_dir of the training run",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "checkpoint",
+        "last",
+        "last, best (least test loss) or a step number",
+        flag_values=flag_values,
+    )
+    return flag_values
+
+
 def parse_command(flag_values, arguments, program):
     """Parses a command line strictly; False when it asked for help.
 

@@ -1,6 +1,5 @@
 """Files that appear whole or not at all."""
 
-import contextlib
 import os
 import pathlib
 import uuid
@@ -8,39 +7,34 @@ import uuid
 TEMPORARY_PREFIX = ".unfinished-"
 
 
-@contextlib.contextmanager
-def atomic_writer(path):
-    """Opens a binary file that becomes `path` when the block ends well.
+def publish(unfinished, path):
+    """Makes a written file `path`, with its bytes on the disk first."""
+    sync(unfinished)
+    os.replace(unfinished, path)
+    sync(path.parent)
+
+
+def write_atomically(path, content):
+    """Writes bytes to `path`, whole or not at all.
 
     The bytes are on the disk before the name is, so that a power cut cannot
-    leave an empty file under the name. When the block raises, the unfinished
-    file is removed.
+    leave an empty file under the name. When the writing fails, nothing is
+    left behind.
     """
-    path = pathlib.Path(path)
     unfinished = path.with_name(
         f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}"
     )
     try:
-        with open(unfinished, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        unfinished.write_bytes(content)
+        publish(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
-def write_atomically(path, content):
-    """Writes bytes to `path`, whole or not at all."""
-    with atomic_writer(path) as file:
-        file.write(content)
-
-
-def sync_folder(path):
-    """Makes the names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path):
+    """Makes a file's bytes, or a folder's names, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,191 +1,82 @@
-"""Pictures of what a model learned: grids, reconstructions, loss curves."""
+"""Command: draws pictures from any checkpoint of a job."""
 
-import io
+import pathlib
+import sys
 
-import numpy as np
-import tensorflow as tf
-from matplotlib.figure import Figure
+from absl import flags
 
-from trainer import files, randomness
-
-GRID_ROWS = 30
-_MANIFOLD_LIMIT = 2.0
-_DECODE_BATCH = 256
-_RECONSTRUCTIONS = 10
-_RECONSTRUCTION_SCALE = 3
-_WIDTH_INCHES = 10.0
-_CURVES = ("total_loss", "reconstruction_loss", "kl_loss")
+from trainer import config as config_lib
+from trainer.command import quiet_tensorflow, report_errors
+from trainer.errors import ConfigError
 
 
-def decode(vae, z):
-    """Decodes latent vectors.
-
-    Args:
-        vae: a `trainer.model.VAE`.
-        z: float array of shape (N, latent_dim).
+def main():
+    """Draws grids from a checkpoint; the console script `vae-generate`.
 
     Returns:
-        uint8 array of shape (N, height, width).
+        The exit code, as `trainer.task.main`.
     """
-    z = tf.cast(z, vae.decoder.compute_dtype)
-    parts = [
-        vae.decoder(z[start : start + _DECODE_BATCH], training=False)
-        for start in range(0, len(z), _DECODE_BATCH)
-    ]
-    return _to_uint8(tf.concat(parts, axis=0))
-
-
-def reconstruct(vae, images):
-    """Decodes the posterior means of images.
-
-    Args:
-        vae: a `trainer.model.VAE`.
-        images: uint8 array of shape (N, height, width, 1).
-
-    Returns:
-        uint8 array of shape (N, height, width).
-    """
-    pixels = tf.cast(images, vae.encoder.compute_dtype) / 255
-    z_mean, _ = vae.encoder(pixels, training=False)
-    return decode(vae, z_mean)
-
-
-def grid_codes(latent_dim, rows, seed):
-    """Returns the latent vectors of a grid, row by row.
-
-    Args:
-        latent_dim: int. With 2, each cell's own coordinates: from -2 to 2
-            across, and from 2 down to -2.
-        rows: int, rows and columns of the grid.
-        seed: int, of the draws from the prior in other dimensions.
-
-    Returns:
-        float32 array of shape (rows x rows, latent_dim).
-    """
-    if latent_dim == 2:
-        across = np.linspace(-_MANIFOLD_LIMIT, _MANIFOLD_LIMIT, rows)
-        x, y = np.meshgrid(across, across[::-1])
-        return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
-    return randomness.normal(
-        seed, randomness.Tag.PICTURES, 0, 0, rows * rows, latent_dim
-    ).numpy()
-
-
-def grid(vae, latent_dim, rows=GRID_ROWS, seed=0):
-    """Draws a square grid of generated images.
-
-    Returns:
-        uint8 array of shape (rows x height, rows x width).
-    """
-    return tile(decode(vae, grid_codes(latent_dim, rows, seed)), rows)
-
-
-def reconstruction_rows(vae, images):
-    """Draws images above their reconstructions.
-
-    Args:
-        vae: a `trainer.model.VAE`.
-        images: uint8 array of shape (N, height, width, 1); the first ones
-            are drawn.
-
-    Returns:
-        uint8 array, two rows of images high.
-    """
-    originals = images[:_RECONSTRUCTIONS]
-    both = [originals[..., 0], reconstruct(vae, originals)]
-    return tile(np.concatenate(both), len(originals))
-
-
-def tile(images, columns):
-    """Lays images out in rows.
-
-    Args:
-        images: array of shape (rows x columns, height, width).
-        columns: int.
-
-    Returns:
-        Array of shape (rows x height, columns x width).
-    """
-    _, height, width = images.shape
-    rows = images.reshape(-1, columns, height, width).transpose(0, 2, 1, 3)
-    return rows.reshape(-1, columns * width)
-
-
-def save_picture(path, pixels, scale=1):
-    """Saves grey pixels as a PNG ten inches wide, without axes.
-
-    Args:
-        path: where to.
-        pixels: uint8 array of shape (height, width).
-        scale: pixels of the file per pixel.
-    """
-    height, width = pixels.shape
-    figure = Figure(figsize=(_WIDTH_INCHES, _WIDTH_INCHES * height / width))
-    axes = figure.add_axes((0, 0, 1, 1))
-    # As RGB: a colour map would round some greys to their neighbours.
-    axes.imshow(
-        np.repeat(pixels[..., np.newaxis], 3, axis=2),
-        aspect="auto",
-        interpolation="nearest",
+    flag_values = config_lib.new_job_flags()
+    flags.DEFINE_integer(
+        "seed", 0, "of the draws from the prior", flag_values=flag_values
     )
-    axes.set_axis_off()
-    _save_figure(path, figure, dpi=scale * width / _WIDTH_INCHES)
-
-
-def save_loss_curves(path, rows):
-    """Draws train and test losses over steps, and saves them as a PNG.
-
-    Args:
-        path: where to.
-        rows: list of dicts, as in `metrics.jsonl`.
-    """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 3), _CURVES, strict=True):
-        for split, style in (("train", "-"), ("test", "o-")):
-            points = [
-                (row["step"], row[name])
-                for row in rows
-                if row["split"] == split
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True), style, ms=3, lw=1, label=split
-                )
-        axes.set_title(name)
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    _save_figure(path, figure, dpi=100)
-
-
-def save_plots(job, vae, config, test_images, rows, stop):
-    """Draws the pictures of a finished run into its `plots` folder.
-
-    Raises:
-        InterruptedJobError: the stop signal came between two pictures.
-    """
-    stop.check()
-    save_picture(
-        job.plots / "generated.png",
-        grid(vae, config.latent_dim, seed=config.seed),
+    flags.DEFINE_integer(
+        "rows", 30, "rows and columns of the grid", flag_values=flag_values
     )
-    stop.check()
-    save_picture(
-        job.plots / "reconstructions.png",
-        reconstruction_rows(vae, test_images),
-        _RECONSTRUCTION_SCALE,
+    flags.DEFINE_string(
+        "output",
+        "",
+        "folder for the pictures; default JOB_DIR/plots/step-N",
+        flag_values=flag_values,
     )
-    stop.check()
-    save_loss_curves(job.plots / "losses.png", rows)
+    with report_errors() as outcome:
+        if config_lib.parse_command(flag_values, sys.argv[1:], "vae-generate"):
+            with quiet_tensorflow():
+                from trainer import pictures  # noqa: F401 - loaded quietly.
+            _generate(flag_values)
+    return outcome.exit_code
 
 
-def _save_figure(path, figure, dpi):
-    content = io.BytesIO()
-    # No software version in the file: equal pictures are equal files.
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
-    files.write_atomically(path, content.getvalue())
+def _generate(flag_values):
+    from trainer import checkpoint, datasets, pictures
+    from trainer.job_dir import JobDir
+    from trainer.progress import Console
+    from trainer.stop_signal import StopSignal
+
+    rows, seed = flag_values["rows"].value, flag_values["seed"].value
+    if rows < 1:
+        raise ConfigError(f"--rows={rows} is too small; the least is 1.")
+    if seed < 0:
+        raise ConfigError(f"--seed={seed} is too small; the least is 0.")
+    job = JobDir(flag_values["job_dir"].value)
+    record = job.record()
+    saved = checkpoint.select(job, flag_values["checkpoint"].value)
+    vae = checkpoint.model_of(job, saved)
+    config, console = job.config(), Console()
+    folder = pathlib.Path(
+        flag_values["output"].value
+        or job.plots / checkpoint.folder_name(saved.step)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures.save_picture(
+        folder / "generated.png",
+        pictures.grid(vae, config.latent_dim, rows, seed),
+    )
+    data = datasets.load(
+        config, console, StopSignal(), recorded_name=record["data"]["name"]
+    )
+    for name, draw in {
+        "reconstructions": pictures.reconstruction_rows,
+        "interpolations": pictures.interpolation_rows,
+        "traversals": pictures.traversal_rows,
+    }.items():
+        pictures.save_picture(
+            folder / f"{name}.png",
+            draw(vae, data.test_images),
+            pictures.ROW_SCALE,
+        )
+    console.line(f"Pictures of step {saved.step}: {folder}")
 
 
-def _to_uint8(pixels):
-    pixels = tf.cast(pixels, tf.float64)[..., 0]
-    return tf.cast(tf.round(255 * pixels), tf.uint8).numpy()
+if __name__ == "__main__":
+    sys.exit(main())

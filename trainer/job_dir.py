@@ -52,6 +52,7 @@ class JobDir:
         self.train_logs = self.root / "logs" / "train"
         self.test_logs = self.root / "logs" / "test"
         self.plots = self.root / "plots"
+        self.export = self.root / "export"
 
     @property
     def exists(self):

@@ -1,7 +1,6 @@
 """TensorBoard events and metrics.jsonl."""
 
 import json
-import os
 import re
 import socket
 import time
@@ -11,6 +10,7 @@ import tensorflow as tf
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from trainer import files
@@ -55,7 +55,9 @@ class EventWriter:
         self.path = folder / (
             f"events.out.tfevents.{number:010d}.{socket.gethostname()}"
         )
-        self._writer = tf.io.TFRecordWriter(str(self.path))
+        # A Python file, so that a full disk is an OSError like any other.
+        self._file = open(self.path, "xb")
+        self._writer = RecordWriter(self._file)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
         self._write(
             event_pb2.Event(
@@ -65,7 +67,6 @@ class EventWriter:
                 ),
             )
         )
-        self.flush()
 
     def scalars(self, step, values):
         """Writes a dict of floats by tag."""
@@ -90,17 +91,14 @@ class EventWriter:
         )
         self._write(event_pb2.Event(step=step, summary=summary))
 
-    def flush(self):
-        """Hands what was written to the operating system."""
-        self._writer.flush()
-
     def close(self):
-        """Flushes and closes the file."""
-        self._writer.close()
+        """Closes the file."""
+        self._file.close()
 
     def _write(self, event):
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
+        self._file.flush()  # TensorBoard shows it now.
 
 
 class Summaries:
@@ -138,6 +136,7 @@ class Summaries:
     def write_row(self, row):
         """Writes a row of metrics: a dict with `step`, `epoch`, `split`."""
         self._metrics.write(_row_text(row))
+        self._metrics.flush()
         self.rows.append(row)
         self._events[row["split"]].scalars(
             row["step"],
@@ -152,28 +151,16 @@ class Summaries:
         """Writes a grey picture, uint8 of shape (height, width)."""
         self._events["test"].image(step, f"{_PICTURES}/{name}", pixels)
 
-    def flush(self):
-        """Hands everything to the operating system; returns the paths."""
-        self._metrics.flush()
-        for writer in self._events.values():
-            writer.flush()
-        return [self._path, *(w.path for w in self._events.values())]
+    def sync(self):
+        """Makes what was written survive a power cut; from any thread."""
+        for path in (self._path, *(w.path for w in self._events.values())):
+            files.sync(path)
 
     def close(self):
-        """Flushes and closes all files."""
+        """Closes all files."""
         self._metrics.close()
         for writer in self._events.values():
             writer.close()
-
-
-def sync(paths):
-    """Makes files survive a power cut."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_rows(path):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import time
 
 import keras
@@ -12,9 +11,10 @@ from trainer import (
     checkpoint as checkpoint_lib,
     cluster as cluster_lib,
     datasets,
-    generate,
+    export,
     input_pipeline,
     objective,
+    pictures,
     randomness,
 )
 from trainer.checkpoint import Checkpoint, CheckpointWriter
@@ -24,13 +24,13 @@ from trainer.errors import (
     JobDirError,
     NonFiniteError,
 )
-from trainer.evaluate import Evaluator, has_collapsed
+from trainer.evaluator import Evaluator, has_collapsed
 from trainer.job_dir import JobDir, write_json
 from trainer.model import build_vae
 from trainer.pacing import CallPacer, Periods
 from trainer.progress import Console
 from trainer.stop_signal import StopSignal
-from trainer.summaries import Summaries, sync
+from trainer.summaries import Summaries
 
 _SAMPLE_ROWS = 8
 
@@ -327,12 +327,12 @@ class _Loop:
         summaries.write_picture(
             step,
             "reconstructions",
-            generate.reconstruction_rows(self.vae, self.data.test_images),
+            pictures.reconstruction_rows(self.vae, self.data.test_images),
         )
         summaries.write_picture(
             step,
             "samples",
-            generate.grid(
+            pictures.grid(
                 self.vae, self.config.latent_dim, _SAMPLE_ROWS, self.config.seed
             ),
         )
@@ -345,9 +345,8 @@ class _Loop:
             test_loss=test_row and test_row["total_loss"],
             variables=checkpoint_lib.snapshot(self.variables),
         )
-        paths = summaries.flush()
         writer.blocked_seconds += time.monotonic() - started
-        writer.save(checkpoint, before=functools.partial(sync, paths))
+        writer.save(checkpoint, before=summaries.sync)
 
     def _warmup_steps(self):
         return self.config.kl_warmup_epochs * self.schedule.steps_per_epoch
@@ -472,7 +471,9 @@ def _is_best(test_row, rows):
 
 def _finish(job, config, vae, data, rows, stop, console, started, blocked):
     console.line("Drawing the pictures.")
-    generate.save_plots(job, vae, config, data.test_images, rows, stop)
+    pictures.save_plots(job, vae, config, data.test_images, rows, stop)
+    stop.check()
+    export.save_models(vae, job.export)
     test_rows = [row for row in rows if row["split"] == "test"]
     result = Result(
         step=test_rows[-1]["step"],

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import evaluate, objective, randomness
-from trainer.evaluate import Evaluator
+from trainer import evaluator as evaluator_lib, objective, randomness
+from trainer.evaluator import Evaluator
 from trainer.model import build_vae
 
 
@@ -72,4 +72,4 @@ def test_replica_count_does_not_change_the_metrics(
 def test_collapse_is_none_or_less_than_a_hundredth_active(
     active_units, latent_dim, collapsed
 ):
-    assert evaluate.has_collapsed(active_units, latent_dim) is collapsed
+    assert evaluator_lib.has_collapsed(active_units, latent_dim) is collapsed

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import generate
+from trainer import pictures
 from trainer.config import TrainConfig
 from trainer.model import build_vae
 
@@ -13,26 +13,26 @@ def vae():
 
 
 def test_grid_is_30_by_30_decoded_prior_draws(vae):
-    pixels = generate.grid(vae, 3)
+    pixels = pictures.grid(vae, 3)
     assert pixels.shape == (840, 840)
     assert pixels.dtype == np.uint8
-    codes = generate.grid_codes(3, 30, seed=0)
+    codes = pictures.grid_codes(3, 30, seed=0)
     assert codes.mean() == pytest.approx(0, abs=0.06)
     assert codes.std() == pytest.approx(1, abs=0.06)
-    cell = generate.decode(vae, codes[30 * 4 + 7 : 30 * 4 + 8])[0]
+    cell = pictures.decode(vae, codes[30 * 4 + 7 : 30 * 4 + 8])[0]
     np.testing.assert_array_equal(
         pixels[4 * 28 : 5 * 28, 7 * 28 : 8 * 28], cell
     )
 
 
 def test_grid_depends_on_the_seed():
-    one, same, other = (generate.grid_codes(3, 5, s) for s in (0, 0, 1))
+    one, same, other = (pictures.grid_codes(3, 5, s) for s in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_two_latent_units_are_drawn_as_the_plane():
-    codes = generate.grid_codes(2, 30, seed=0).reshape(30, 30, 2)
+    codes = pictures.grid_codes(2, 30, seed=0).reshape(30, 30, 2)
     np.testing.assert_allclose(codes[0, :, 0], np.linspace(-2, 2, 30), 1e-6)
     np.testing.assert_allclose(codes[:, 0, 1], np.linspace(2, -2, 30), 1e-6)
     assert (codes[:, :, 0] == codes[0, :, 0]).all()
@@ -40,8 +40,8 @@ def test_two_latent_units_are_drawn_as_the_plane():
 
 def test_saved_pictures_have_the_same_grey_values(tmp_path):
     pixels = np.arange(280 * 140).reshape(140, 280).astype(np.uint8)
-    generate.save_picture(tmp_path / "one.png", pixels)
-    generate.save_picture(tmp_path / "two.png", pixels, scale=2)
+    pictures.save_picture(tmp_path / "one.png", pixels)
+    pictures.save_picture(tmp_path / "two.png", pixels, scale=2)
     one = np.asarray(Image.open(tmp_path / "one.png").convert("L"))
     two = np.asarray(Image.open(tmp_path / "two.png").convert("L"))
     np.testing.assert_array_equal(one, pixels)
@@ -52,19 +52,19 @@ def test_reconstructions_stand_below_their_originals(vae):
     images = np.random.default_rng(0).integers(
         0, 256, (12, 28, 28, 1), dtype=np.uint8
     )
-    pixels = generate.reconstruction_rows(vae, images)
+    pixels = pictures.reconstruction_rows(vae, images)
     assert pixels.shape == (56, 280)
     np.testing.assert_array_equal(pixels[:28, 28:56], images[1, ..., 0])
     np.testing.assert_array_equal(
-        pixels[28:, 28:56], generate.reconstruct(vae, images[1:2])[0]
+        pixels[28:, 28:56], pictures.reconstruct(vae, images[1:2])[0]
     )
 
 
 def test_loss_curves_are_drawn_even_of_one_row(tmp_path):
     row = {"step": 1, "total_loss": 1, "reconstruction_loss": 1, "kl_loss": 0}
-    generate.save_loss_curves(tmp_path / "a.png", [row | {"split": "train"}])
+    pictures.save_loss_curves(tmp_path / "a.png", [row | {"split": "train"}])
     curve = [row | {"split": "test", "step": s, "kl_loss": s} for s in range(9)]
-    generate.save_loss_curves(tmp_path / "b.png", curve)
+    pictures.save_loss_curves(tmp_path / "b.png", curve)
     one, other = (
         np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         for name in "ab"

@@ -1,0 +1,131 @@
+"""The test set under the model: losses and active latent units."""
+
+import tensorflow as tf
+
+from trainer import input_pipeline, randomness
+from trainer.pacing import CallPacer
+
+# A latent unit is active when its posterior mean varies more than this over
+# the test set (Burda et al. 2016, section 5.2).
+ACTIVE_VARIANCE = 0.01
+# Fewer active units than this share of all means that the model collapsed.
+COLLAPSE_SHARE = 0.01
+
+
+class Evaluator:
+    """Evaluates a model on every test image once.
+
+    The noise of a test image depends on the seed and on its index, so two
+    evaluations of the same weights agree, on any number of replicas.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        config: a `TrainConfig`.
+        strategy: the `tf.distribute.Strategy` of the model.
+        images: uint8 array of shape (M, height, width, 1).
+    """
+
+    def __init__(self, vae, config, strategy, images):
+        self._config = config
+        self._count = len(images)
+        self._batches, self._batch_count = input_pipeline.test_batches(
+            images, config, strategy
+        )
+        self._pacer = CallPacer()
+        self._sum_batches = _make_sum_batches(vae, config, strategy)
+
+    def run(self, stop, advance):
+        """Returns the metrics of the test set.
+
+        Args:
+            stop: a `StopSignal`.
+            advance: called with a number of images now and then.
+
+        Returns:
+            A dict of floats: `total_loss` (reconstruction + beta x KL, no
+            free bits), `reconstruction_loss`, `kl_loss` (nats), `kl_weight`
+            and the integer `active_units`.
+
+        Raises:
+            InterruptedJobError: the stop signal came.
+        """
+        latent_dim = self._config.latent_dim
+        sums = tf.zeros([2 + 2 * latent_dim], tf.float64)
+        iterator = iter(self._batches)
+        done = 0
+        while done < self._batch_count:
+            stop.check()
+            count = min(self._pacer.steps, self._batch_count - done)
+            total, _ = self._pacer.timed(
+                lambda count=count: self._sum_batches(
+                    iterator, tf.constant(count)
+                ),
+                count,
+            )
+            sums += total
+            done += count
+            advance(count * self._config.batch_size)
+        return self._metrics(sums / self._count)
+
+    def _metrics(self, means):
+        latent_dim = self._config.latent_dim
+        reconstruction, kl = (float(value) for value in means[:2])
+        mean = means[2 : 2 + latent_dim]
+        variance = means[2 + latent_dim :] - tf.square(mean)
+        active = tf.math.count_nonzero(variance > ACTIVE_VARIANCE)
+        return {
+            "total_loss": reconstruction + self._config.beta * kl,
+            "reconstruction_loss": reconstruction,
+            "kl_loss": kl,
+            "kl_weight": self._config.beta,
+            "active_units": int(active),
+        }
+
+
+def has_collapsed(active_units, latent_dim):
+    """Whether so few units are active that the model says nothing with z."""
+    return active_units == 0 or active_units < COLLAPSE_SHARE * latent_dim
+
+
+def _make_sum_batches(vae, config, strategy):
+    """Returns a function that sums over test batches.
+
+    It takes an iterator and a count, and returns float64 sums over images of
+    shape (2 + 2 x latent_dim,): reconstruction loss, KL, posterior means and
+    their squares.
+    """
+
+    def replica_sums(batch):
+        images = tf.cast(batch["images"], config.precision) / 255
+        noise = randomness.normal(
+            config.seed,
+            randomness.Tag.TEST_NOISE,
+            row=0,
+            position=batch["position"],
+            count=tf.shape(images)[0],
+            width=config.latent_dim,
+        )
+        reconstruction, kl_of_units, z_mean = (
+            tf.cast(value, tf.float64) for value in vae.terms(images, noise)
+        )
+        weights = batch["weights"]
+        weigh = weights[:, tf.newaxis]
+        return tf.concat(
+            [
+                [tf.reduce_sum(weights * reconstruction)],
+                [tf.reduce_sum(weigh * kl_of_units)],
+                tf.reduce_sum(weigh * z_mean, axis=0),
+                tf.reduce_sum(weigh * tf.square(z_mean), axis=0),
+            ],
+            axis=0,
+        )
+
+    @tf.function
+    def sum_batches(iterator, count):
+        total = tf.zeros([2 + 2 * config.latent_dim], tf.float64)
+        for _ in tf.range(count):
+            per_replica = strategy.run(replica_sums, args=(next(iterator),))
+            total += strategy.reduce("SUM", per_replica, axis=None)
+        return total
+
+    return sum_batches

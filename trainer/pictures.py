@@ -1,0 +1,251 @@
+"""Pictures of what a model learned: grids, reconstructions, loss curves."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from trainer import files, randomness
+
+GRID_ROWS = 30
+_MANIFOLD_LIMIT = 2.0
+_DECODE_BATCH = 256
+_COLUMNS = 10
+_TRAVERSAL_LIMIT = 3.0
+_STATISTICS_IMAGES = 1000
+ROW_SCALE = 3
+_WIDTH_INCHES = 10.0
+_CURVES = ("total_loss", "reconstruction_loss", "kl_loss")
+
+
+def decode(vae, z):
+    """Decodes latent vectors.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        z: float array of shape (N, latent_dim).
+
+    Returns:
+        uint8 array of shape (N, height, width).
+    """
+    z = tf.cast(z, vae.decoder.compute_dtype)
+    parts = [
+        vae.decoder(z[start : start + _DECODE_BATCH], training=False)
+        for start in range(0, len(z), _DECODE_BATCH)
+    ]
+    return _to_uint8(tf.concat(parts, axis=0))
+
+
+def reconstruct(vae, images):
+    """Decodes the posterior means of images.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+
+    Returns:
+        uint8 array of shape (N, height, width).
+    """
+    return decode(vae, posterior_means(vae, images))
+
+
+def posterior_means(vae, images):
+    """Encodes images.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+
+    Returns:
+        Array of shape (N, latent_dim).
+    """
+    pixels = tf.cast(images, vae.encoder.compute_dtype) / 255
+    z_mean, _ = vae.encoder(pixels, training=False)
+    return z_mean.numpy()
+
+
+def grid_codes(latent_dim, rows, seed):
+    """Returns the latent vectors of a grid, row by row.
+
+    Args:
+        latent_dim: int. With 2, each cell's own coordinates: from -2 to 2
+            across, and from 2 down to -2.
+        rows: int, rows and columns of the grid.
+        seed: int, of the draws from the prior in other dimensions.
+
+    Returns:
+        float32 array of shape (rows x rows, latent_dim).
+    """
+    if latent_dim == 2:
+        across = np.linspace(-_MANIFOLD_LIMIT, _MANIFOLD_LIMIT, rows)
+        x, y = np.meshgrid(across, across[::-1])
+        return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
+    return randomness.normal(
+        seed, randomness.Tag.PICTURES, 0, 0, rows * rows, latent_dim
+    ).numpy()
+
+
+def grid(vae, latent_dim, rows=GRID_ROWS, seed=0):
+    """Draws a square grid of generated images.
+
+    Returns:
+        uint8 array of shape (rows x height, rows x width).
+    """
+    return tile(decode(vae, grid_codes(latent_dim, rows, seed)), rows)
+
+
+def reconstruction_rows(vae, images):
+    """Draws images above their reconstructions.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1); the first ones
+            are drawn.
+
+    Returns:
+        uint8 array, two rows of images high.
+    """
+    originals = images[:_COLUMNS]
+    both = [originals[..., 0], reconstruct(vae, originals)]
+    return tile(np.concatenate(both), len(originals))
+
+
+def interpolation_rows(vae, images):
+    """Draws the way from one image to another, a pair in each row.
+
+    The latent vectors lie on the line between the two posterior means.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1); the first ones
+            are used, the next in turn for each row.
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width).
+    """
+    count = min(_COLUMNS + 1, len(images))
+    means = posterior_means(vae, images[:count])
+    way = np.linspace(0, 1, _COLUMNS)[np.newaxis, :, np.newaxis]
+    starts, ends = means[:-1, np.newaxis], means[1:, np.newaxis]
+    codes = starts + way * (ends - starts)
+    return tile(decode(vae, codes.reshape(-1, means.shape[1])), _COLUMNS)
+
+
+def traversal_rows(vae, images):
+    """Draws what single latent units do, the most active ones first.
+
+    Each row moves one unit from -3 to 3; the others stay at the posterior
+    mean of the first image. A unit is the more active, the more its posterior
+    mean varies over the images.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width).
+    """
+    means = posterior_means(vae, images[:_STATISTICS_IMAGES])
+    units = np.argsort(-means.var(axis=0), kind="stable")[:_COLUMNS]
+    codes = np.tile(means[0], (len(units), _COLUMNS, 1))
+    for row, unit in enumerate(units):
+        codes[row, :, unit] = np.linspace(
+            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, _COLUMNS
+        )
+    return tile(decode(vae, codes.reshape(-1, means.shape[1])), _COLUMNS)
+
+
+def tile(images, columns):
+    """Lays images out in rows.
+
+    Args:
+        images: array of shape (rows x columns, height, width).
+        columns: int.
+
+    Returns:
+        Array of shape (rows x height, columns x width).
+    """
+    _, height, width = images.shape
+    rows = images.reshape(-1, columns, height, width).transpose(0, 2, 1, 3)
+    return rows.reshape(-1, columns * width)
+
+
+def save_picture(path, pixels, scale=1):
+    """Saves grey pixels as a PNG ten inches wide, without axes.
+
+    Args:
+        path: where to.
+        pixels: uint8 array of shape (height, width).
+        scale: pixels of the file per pixel.
+    """
+    height, width = pixels.shape
+    figure = Figure(figsize=(_WIDTH_INCHES, _WIDTH_INCHES * height / width))
+    axes = figure.add_axes((0, 0, 1, 1))
+    # As RGB: a colour map would round some greys to their neighbours.
+    axes.imshow(
+        np.repeat(pixels[..., np.newaxis], 3, axis=2),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set_axis_off()
+    _save_figure(path, figure, dpi=scale * width / _WIDTH_INCHES)
+
+
+def save_loss_curves(path, rows):
+    """Draws train and test losses over steps, and saves them as a PNG.
+
+    Args:
+        path: where to.
+        rows: list of dicts, as in `metrics.jsonl`.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3), _CURVES, strict=True):
+        for split, style in (("train", "-"), ("test", "o-")):
+            points = [
+                (row["step"], row[name])
+                for row in rows
+                if row["split"] == split
+            ]
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True), style, ms=3, lw=1, label=split
+                )
+        axes.set_title(name)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save_figure(path, figure, dpi=100)
+
+
+def save_plots(job, vae, config, test_images, rows, stop):
+    """Draws the pictures of a finished run into its `plots` folder.
+
+    Raises:
+        InterruptedJobError: the stop signal came between two pictures.
+    """
+    stop.check()
+    save_picture(
+        job.plots / "generated.png",
+        grid(vae, config.latent_dim, seed=config.seed),
+    )
+    stop.check()
+    save_picture(
+        job.plots / "reconstructions.png",
+        reconstruction_rows(vae, test_images),
+        ROW_SCALE,
+    )
+    stop.check()
+    save_loss_curves(job.plots / "losses.png", rows)
+
+
+def _save_figure(path, figure, dpi):
+    content = io.BytesIO()
+    # No software version in the file: equal pictures are equal files.
+    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    files.write_atomically(path, content.getvalue())
+
+
+def _to_uint8(pixels):
+    pixels = tf.cast(pixels, tf.float64)[..., 0]
+    return tf.cast(tf.round(255 * pixels), tf.uint8).numpy()
