@@ -1,0 +1,359 @@
+"""Kills jobs at random moments and compares them with untouched ones.
+
+    python tests/soak.py --kills=100
+
+A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
+times over, and then left to end. It must then equal the run that nobody
+touched: weights bit for bit, metrics.jsonl row for row, TensorBoard's own
+reader step for step, pictures byte for byte. Differences are printed, and
+make the exit code 1.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import json
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+import tqdm
+from tensorboard.backend.event_processing import plugin_event_accumulator
+from tensorboard.util import tensor_util
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STEPS_PER_EPOCH = 20
+FLAGS = (
+    "--dataset=synthetic",
+    "--train_examples=640",
+    "--test_examples=400",
+    "--batch_size=32",
+    "--epochs=4",
+    "--summary_steps=3",
+    "--checkpoint_steps=7",
+    "--steps_per_call=2",
+)
+TIME_FIELDS = ("images_per_second",)
+STOP_SECONDS = 30
+INTERRUPTED = 75
+# Start-up takes longer than all the rest of these small jobs: most kills
+# wait until it is over.
+KILLS_AT_ANY_TIME = 0.3
+MAX_DELAY_SECONDS = 7.0
+KILLS_PER_RUN = 5
+
+
+@dataclasses.dataclass
+class Tally:
+    """What happened, over all runs."""
+
+    kills: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    restarts: int = 0
+    runs: int = 0
+    slowest_stop_seconds: float = 0.0
+    differences: list = dataclasses.field(default_factory=list)
+
+
+class Life:
+    """One process of a job, from its start to its end or its death."""
+
+    def __init__(self, job_dir, flags):
+        self._job_dir = job_dir
+        self._lines = []
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "trainer.task"),
+                *(f"--job_dir={job_dir}", *flags),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._trains = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self._lines.append(line)
+            if line.startswith("Training on"):
+                self._trains.set()
+        self._process.stdout.close()
+        self._trains.set()  # It ended: nobody should wait any longer.
+
+    def wait_until_it_trains(self):
+        self._trains.wait()
+
+    def wait(self, seconds):
+        """Waits for the end; returns the exit code, or None."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join()
+        return code
+
+    def kill(self, number):
+        """Sends a signal; returns the exit code and the seconds it took."""
+        sent = time.monotonic()
+        self._process.send_signal(number)
+        code = self.wait(STOP_SECONDS)
+        if code is None:
+            self._process.kill()
+            self.wait(None)
+        return code, time.monotonic() - sent
+
+    @property
+    def output(self):
+        return "".join(self._lines)
+
+    def phase(self):
+        """Says what the job is doing, from what it shows of itself."""
+        said = self.output
+        if "Finished" in said:
+            return "ending"
+        if "Drawing" in said:
+            return "pictures"
+        if "Training on" in said:
+            if (self._job_dir / "unfinished").exists():
+                return "saving"
+            start = int(re.search(r"step (\d+) to", said)[1])
+            rows = metrics_of(self._job_dir)
+            if not rows or rows[-1]["step"] <= start:
+                return "tracing"
+            last = rows[-1]
+            if last["step"] % STEPS_PER_EPOCH == 0:
+                return "evaluation" if last["split"] == "train" else "images"
+            return "training"
+        if "New job" in said or "Resuming" in said:
+            return "loading"
+        return "start-up"
+
+
+def metrics_of(job_dir):
+    """The whole rows of a job that may be running."""
+    path = job_dir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in TIME_FIELDS}
+        for line in path.read_text().split("\n")[:-1]
+    ]
+
+
+def curves_of(folder):
+    """What TensorBoard's own reader sees: (step, value) by tag."""
+    reader = plugin_event_accumulator.EventAccumulator(
+        str(folder), tensor_size_guidance={"scalars": 0, "images": 0}
+    )
+    reader.Reload()
+    return {
+        tag: [
+            (event.step, tensor_util.make_ndarray(event.tensor_proto).tolist())
+            for event in reader.Tensors(tag)
+        ]
+        for tag in reader.Tags()["tensors"]
+        if tag.split("/")[1] not in TIME_FIELDS
+    }
+
+
+def state_of(job_dir):
+    """The arrays of the newest checkpoint, by name."""
+    newest = sorted((job_dir / "checkpoints").iterdir())[-1]
+    with np.load(newest / "state.npz", allow_pickle=False) as state:
+        return newest.name, {name: state[name] for name in state.files}
+
+
+def differences(one, other):
+    """Names each way in which two finished jobs differ."""
+    found = []
+    (name, state), (other_name, other_state) = state_of(one), state_of(other)
+    if name != other_name or list(state) != list(other_state):
+        found.append(f"checkpoint {other_name}, not {name}")
+    else:
+        found += [
+            f"weights: {key}"
+            for key, array in state.items()
+            if array.tobytes() != other_state[key].tobytes()
+        ]
+    if metrics_of(one) != metrics_of(other):
+        found.append("metrics.jsonl")
+    for split in ("train", "test"):
+        curves, other_curves = (
+            curves_of(job / "logs" / split) for job in (one, other)
+        )
+        found += [
+            f"TensorBoard: {split} {tag}"
+            for tag in curves.keys() | other_curves.keys()
+            if curves.get(tag) != other_curves.get(tag)
+        ]
+    for picture in ("generated", "reconstructions", "losses"):
+        path = pathlib.Path("plots") / f"{picture}.png"
+        if (one / path).read_bytes() != (other / path).read_bytes():
+            found.append(str(path))
+    leftovers = [
+        str(path.relative_to(other))
+        for pattern in ("unfinished", "**/.unfinished*", "damaged")
+        for path in other.glob(pattern)
+    ]
+    return found + leftovers
+
+
+def finish(job_dir, flags):
+    """Runs a job to its end.
+
+    Raises:
+        RuntimeError: it ended badly.
+    """
+    life = Life(job_dir, flags)
+    code = life.wait(300)
+    if code != 0:
+        raise RuntimeError(f"{job_dir} exited {code}:\n{life.output}")
+
+
+def torture(job_dir, flags, kills, rng, tally, lock, advance):
+    """Kills a job `kills` times, and then lets it end."""
+    done = 0
+    while done < kills:
+        life = Life(job_dir, flags)
+        if rng.random() > KILLS_AT_ANY_TIME:
+            life.wait_until_it_trains()
+        code = life.wait(rng.uniform(0, MAX_DELAY_SECONDS))
+        with lock:
+            tally.restarts += 1
+        if code is not None:
+            if code != 0:
+                raise RuntimeError(f"{job_dir} exited {code}:\n{life.output}")
+            break  # It ended before the kill: the next run takes the rest.
+        number = rng.choice((signal.SIGKILL, signal.SIGTERM))
+        phase = life.phase()
+        code, seconds = life.kill(number)
+        expected = {
+            signal.SIGKILL: {-signal.SIGKILL, 0},
+            # Before Python runs the program, a signal just ends it.
+            signal.SIGTERM: {INTERRUPTED, 0}
+            | ({-signal.SIGTERM} if phase == "start-up" else set()),
+        }[number]
+        done += 1
+        advance()
+        with lock:
+            tally.kills[phase, number.name] += 1
+            if number == signal.SIGTERM:
+                tally.slowest_stop_seconds = max(
+                    tally.slowest_stop_seconds, seconds
+                )
+            if code not in expected:
+                tally.differences.append(
+                    f"{job_dir.name}: {number.name} during {phase} ended in "
+                    f"{code} after {seconds:.1f} s:\n{life.output}"
+                )
+    finish(job_dir, flags)
+    return done
+
+
+def soak(kills, replica_counts, seed, folder, jobs=2):
+    """Kills jobs until enough kills have happened; returns a `Tally`."""
+    tally, lock = Tally(), threading.Lock()
+    flags_of = {
+        count: (*FLAGS, f"--virtual_devices={count}")
+        for count in replica_counts
+    }
+    untouched = {count: folder / f"untouched-{count}" for count in flags_of}
+    for count, job_dir in untouched.items():
+        finish(job_dir, flags_of[count])
+    numbers = iter(range(10**6))
+    left = kills
+
+    with tqdm.tqdm(total=kills, desc="Kills", disable=None) as bar:
+
+        def lane():
+            nonlocal left
+            while True:
+                with lock:
+                    share = min(KILLS_PER_RUN, left)
+                    if not share:
+                        return
+                    left -= share
+                    number = next(numbers)
+                count = replica_counts[number % len(replica_counts)]
+                job_dir = folder / f"run-{number}-replicas-{count}"
+                done = torture(
+                    job_dir,
+                    flags_of[count],
+                    share,
+                    random.Random(f"{seed}-{number}"),
+                    tally,
+                    lock,
+                    bar.update,
+                )
+                found = differences(untouched[count], job_dir)
+                with lock:
+                    left += share - done
+                    tally.runs += 1
+                    tally.differences += [
+                        f"{job_dir.name}: {difference}" for difference in found
+                    ]
+                if not found:
+                    shutil.rmtree(job_dir)
+
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            for future in [pool.submit(lane) for _ in range(jobs)]:
+                future.result()
+    return tally
+
+
+def report(tally):
+    """Returns the table of a soak."""
+    phases = (
+        "start-up", "loading", "tracing", "training", "evaluation", "images",
+        "saving", "pictures", "ending",
+    )  # fmt: skip
+    names = ("SIGKILL", "SIGTERM")
+    lines = [f"{'phase':<12}{names[0]:>9}{names[1]:>9}"]
+    for phase in phases:
+        counts = [tally.kills[phase, name] for name in names]
+        lines.append(f"{phase:<12}{counts[0]:>9}{counts[1]:>9}")
+    lines += [
+        f"{sum(tally.kills.values())} kills, {tally.restarts} starts, "
+        f"{tally.runs} runs compared; the slowest SIGTERM took "
+        f"{tally.slowest_stop_seconds:.1f} s",
+        *tally.differences,
+        f"{len(tally.differences)} differences",
+    ]
+    return "\n".join(lines)
+
+
+def main():
+    """Runs a soak from the command line; the exit code says whether it held."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        tally = soak(
+            arguments.kills,
+            arguments.replicas,
+            arguments.seed,
+            pathlib.Path(folder),
+            arguments.jobs,
+        )
+    print(report(tally))
+    return 1 if tally.differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
