@@ -7,7 +7,8 @@ import pytest
 
 import trainer
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, CheckpointWriter
+from trainer.checkpoint import Checkpoint
+from trainer.checkpoint_writer import CheckpointWriter
 from trainer.config import TrainConfig
 from trainer.errors import JobDirError, NonFiniteError
 from trainer.job_dir import JobDir
@@ -38,10 +39,6 @@ def save(job, *states, keep=3):
         writer.save(one, before=lambda: None)
     writer.wait()
     writer.close()
-
-
-def step_folder(job, step):
-    return job.checkpoints / checkpoint.folder_name(step)
 
 
 def test_a_checkpoint_reads_back_as_saved(job):
@@ -101,7 +98,7 @@ def test_rotation_keeps_the_newest_and_the_best(job):
 
 def test_rotation_counts_whole_checkpoints_only(job):
     save(job, state(1), state(2), keep=3)
-    (step_folder(job, 2) / "state.npz").write_bytes(b"damaged")
+    (job.checkpoint(2) / "state.npz").write_bytes(b"damaged")
     save(job, state(3), state(4), keep=3)
     assert checkpoint.list_steps(job) == [1, 2, 3, 4]
 
@@ -138,10 +135,10 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     job, console, capsys, name, damage
 ):
     save(job, state(1), state(2))
-    damage(step_folder(job, 2) / name)
+    damage(job.checkpoint(2) / name)
     if name == "manifest.json" and damage is truncate:
         # The last byte is a newline: without it the manifest is still whole.
-        damage(step_folder(job, 2) / name)
+        damage(job.checkpoint(2) / name)
     restored = checkpoint.restore_newest(job, console)
     assert restored.step == 1
     warning = capsys.readouterr().err
@@ -153,19 +150,19 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     # Its step can be passed again, and damaged again.
     save(job, state(2))
     assert checkpoint.select(job, "last").step == 2
-    delete(step_folder(job, 2) / "state.npz")
+    delete(job.checkpoint(2) / "state.npz")
     checkpoint.restore_newest(job, console)
     assert (job.damaged / "step-0000002.1").is_dir()
 
 
 def test_any_flipped_byte_of_a_manifest_is_noticed(job):
     save(job, state(2, test_loss=1.0))
-    path = step_folder(job, 2) / "manifest.json"
+    path = job.checkpoint(2) / "manifest.json"
     whole = path.read_bytes()
     for at in range(len(whole) - 1):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         try:
-            found = checkpoint.read(step_folder(job, 2))
+            found = checkpoint.read(job.checkpoint(2))
         except checkpoint.DamagedCheckpointError:
             continue
         # White space may change; what it says may not.
@@ -175,15 +172,15 @@ def test_any_flipped_byte_of_a_manifest_is_noticed(job):
 
 def test_a_manifest_of_another_step_is_noticed(job):
     save(job, state(1), state(2))
-    shutil.copytree(step_folder(job, 1), step_folder(job, 3))
+    shutil.copytree(job.checkpoint(1), job.checkpoint(3))
     with pytest.raises(checkpoint.DamagedCheckpointError, match="of step 1"):
-        checkpoint.read(step_folder(job, 3))
+        checkpoint.read(job.checkpoint(3))
 
 
 def test_when_all_are_damaged_the_job_stops_and_nothing_moves(job, console):
     save(job, state(1), state(2))
     for step in (1, 2):
-        truncate(step_folder(job, step) / "state.npz")
+        truncate(job.checkpoint(step) / "state.npz")
     with pytest.raises(JobDirError, match=r"Every checkpoint .* is damaged"):
         checkpoint.restore_newest(job, console)
     assert checkpoint.list_steps(job) == [1, 2]
@@ -203,11 +200,11 @@ def test_a_folder_that_cannot_be_looked_at_is_not_an_empty_one(
 
 def test_an_early_checkpoint_is_completed_in_place(job):
     save(job, state(5, due=("evaluation",)))
-    inode = (step_folder(job, 5) / "state.npz").stat().st_ino
+    inode = (job.checkpoint(5) / "state.npz").stat().st_ino
     save(job, state(5, test_loss=2.0))
     found = checkpoint.select(job, "5")
     assert (found.due, found.test_loss) == ((), 2.0)
-    assert (step_folder(job, 5) / "state.npz").stat().st_ino == inode
+    assert (job.checkpoint(5) / "state.npz").stat().st_ino == inode
 
 
 def test_a_non_finite_state_is_never_saved(job):

@@ -1,9 +1,9 @@
-"""Checkpoints: save, verify, restore, rotate.
+"""Checkpoints: what one is, how it is verified, which one is used.
 
 A checkpoint is a folder `step-0000468` of two files: `state.npz`, every
 weight and optimizer variable by name, and `manifest.json`, which has the size
 and SHA-256 of the first and of itself. It is written aside, flushed to the
-disk, and becomes visible by one rename.
+disk, and becomes visible by one rename: `checkpoint_writer.py`.
 """
 
 import dataclasses
@@ -11,19 +11,16 @@ import hashlib
 import io
 import json
 import os
-import queue
 import re
-import shutil
-import threading
-import time
 
 import numpy as np
 
 from trainer import files
-from trainer.errors import JobDirError, NonFiniteError
+from trainer.errors import JobDirError
+from trainer.job_dir import JobDir, checkpoint_name
 
 _FOLDER = re.compile(r"step-(\d{7,})$")
-_STATE, _MANIFEST = "state.npz", "manifest.json"
+STATE, _MANIFEST = "state.npz", "manifest.json"
 _FORMAT = 1
 
 
@@ -94,11 +91,6 @@ def assign(variables, arrays, source):
         variable.assign(array)
 
 
-def folder_name(step):
-    """Returns the name of the folder of a step's checkpoint."""
-    return f"step-{step:07d}"
-
-
 def list_steps(job):
     """Returns the steps of which a checkpoint is visible, in order.
 
@@ -119,8 +111,8 @@ def write(folder, checkpoint):
     state = io.BytesIO()
     np.savez(state, **checkpoint.variables)
     content = state.getbuffer()
-    files.write_atomically(folder / _STATE, content)
-    _write_manifest(
+    files.write_atomically(folder / STATE, content)
+    write_manifest(
         folder,
         checkpoint,
         {
@@ -130,13 +122,20 @@ def write(folder, checkpoint):
     )
 
 
-def _write_manifest(folder, checkpoint, state):
+def write_manifest(folder, checkpoint, state):
+    """Writes a checkpoint's manifest in one act.
+
+    Args:
+        folder: that of the checkpoint.
+        checkpoint: a `Checkpoint`.
+        state: size and SHA-256 of its state file, as in the manifest.
+    """
     manifest = {
         "format": _FORMAT,
         "step": checkpoint.step,
         "due": list(checkpoint.due),
         "test_loss": checkpoint.test_loss,
-        "files": {_STATE: state},
+        "files": {STATE: state},
     }
     manifest["sha256"] = _manifest_digest(manifest)
     files.write_atomically(
@@ -159,7 +158,7 @@ def read_manifest(folder):
         raise DamagedCheckpointError(f"{_MANIFEST} is not whole") from error
     if digest != _manifest_digest(manifest):
         raise DamagedCheckpointError(f"{_MANIFEST} has the wrong checksum")
-    if folder.name != folder_name(manifest["step"]):
+    if folder.name != checkpoint_name(manifest["step"]):
         raise DamagedCheckpointError(
             f"{_MANIFEST} is that of step {manifest['step']}"
         )
@@ -173,17 +172,17 @@ def read(folder):
         DamagedCheckpointError: a file is missing or not what was written.
     """
     manifest = read_manifest(folder)
-    expected = manifest["files"][_STATE]
+    expected = manifest["files"][STATE]
     try:
-        content = (folder / _STATE).read_bytes()
+        content = (folder / STATE).read_bytes()
     except FileNotFoundError as error:
-        raise DamagedCheckpointError(f"{_STATE} is missing") from error
+        raise DamagedCheckpointError(f"{STATE} is missing") from error
     if len(content) != expected["bytes"]:
         raise DamagedCheckpointError(
-            f"{_STATE} has {len(content)} bytes, expected {expected['bytes']}"
+            f"{STATE} has {len(content)} bytes, expected {expected['bytes']}"
         )
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
-        raise DamagedCheckpointError(f"{_STATE} has the wrong checksum")
+        raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
     with np.load(io.BytesIO(content), allow_pickle=False) as state:
         variables = {name: state[name] for name in state.files}
     return Checkpoint(
@@ -207,7 +206,7 @@ def restore_newest(job, console):
     damaged = []
     for step in reversed(list_steps(job)):
         try:
-            checkpoint = read(job.checkpoints / folder_name(step))
+            checkpoint = read(job.checkpoint(step))
         except DamagedCheckpointError as error:
             damaged.append((step, error))
             continue
@@ -266,7 +265,7 @@ def select(job, wanted):
             f"{job.root} holds no checkpoint of step {step}; it has those of "
             f"steps {', '.join(map(str, steps))}."
         )
-    folder = job.checkpoints / folder_name(step)
+    folder = job.checkpoint(step)
     try:
         return read(folder)
     except DamagedCheckpointError as error:
@@ -285,7 +284,7 @@ def test_losses(job, steps):
     losses = {}
     for step in steps:
         try:
-            manifest = read_manifest(job.checkpoints / folder_name(step))
+            manifest = read_manifest(job.checkpoint(step))
         except DamagedCheckpointError:
             continue
         if manifest["test_loss"] is not None:
@@ -295,8 +294,6 @@ def test_losses(job, steps):
 
 def load_model(job_dir, wanted="last"):
     """Returns the `VAE` of a job directory; see `trainer.load`."""
-    from trainer.job_dir import JobDir
-
     job = JobDir(job_dir)
     job.record()  # Says so when there is no job at all.
     return model_of(job, select(job, str(wanted)))
@@ -311,148 +308,14 @@ def model_of(job, checkpoint):
     return vae
 
 
-class CheckpointWriter:
-    """Saves checkpoints on a thread of its own, one at a time.
-
-    Args:
-        job: a claimed `JobDir`.
-        keep: how many of the newest checkpoints to keep, beside the best.
-    """
-
-    def __init__(self, job, keep):
-        self._job = job
-        self._keep = keep
-        self._verified = set()
-        self._requests = queue.Queue(maxsize=1)
-        self._idle = threading.Event()
-        self._idle.set()
-        self._error = None
-        self.blocked_seconds = 0.0
-        self._thread = threading.Thread(
-            target=self._work, name="checkpoint-writer", daemon=True
-        )
-        self._thread.start()
-
-    def save(self, checkpoint, before):
-        """Hands over a checkpoint; waits only if the one before is not done.
-
-        Args:
-            checkpoint: a `Checkpoint` whose arrays nobody else changes.
-            before: called on the thread before the checkpoint becomes
-                visible; flushes the rows and events that belong to it.
-
-        Raises:
-            OSError: an earlier checkpoint could not be written.
-            NonFiniteError: an earlier one held NaN or infinity.
-        """
-        started = time.monotonic()
-        self.wait()
-        self._idle.clear()
-        self._requests.put((checkpoint, before))
-        self.blocked_seconds += time.monotonic() - started
-
-    def wait(self):
-        """Waits until everything handed over is on the disk.
-
-        Raises:
-            OSError, NonFiniteError: as `save`.
-        """
-        self._idle.wait()
-        if self._error is not None:
-            raise self._error
-
-    def check(self):
-        """Raises the error of an earlier checkpoint, without waiting."""
-        if self._error is not None:
-            raise self._error
-
-    def close(self):
-        """Waits for the thread to end. Errors were raised by `wait`."""
-        self._idle.wait()
-        self._requests.put(None)
-        self._thread.join()
-
-    def _work(self):
-        while (request := self._requests.get()) is not None:
-            try:
-                checkpoint, before = request
-                _refuse_non_finite(checkpoint)
-                before()
-                self._publish(checkpoint)
-                self._rotate()
-            except Exception as error:
-                self._error = error
-            finally:
-                self._idle.set()
-
-    def _publish(self, checkpoint):
-        name = folder_name(checkpoint.step)
-        final = self._job.checkpoints / name
-        if final.exists():
-            # A signal had this step saved with work still due. The weights
-            # are the same, so only the manifest changes, in one act.
-            state = read_manifest(final)["files"][_STATE]
-            _write_manifest(final, checkpoint, state)
-        else:
-            aside = self._job.unfinished / name
-            try:
-                write(aside, checkpoint)
-                read(aside)
-                os.rename(aside, final)
-                files.sync(final.parent)
-            finally:
-                shutil.rmtree(self._job.unfinished, ignore_errors=True)
-        self._verified.add(checkpoint.step)
-
-    def _rotate(self):
-        steps = list_steps(self._job)
-        whole = [step for step in steps if self._is_whole(step)]
-        keep = set(whole[-self._keep :])
-        losses = test_losses(self._job, whole)
-        if losses:
-            keep.add(min(losses, key=losses.get))
-        for step in set(whole) - keep:
-            folder = self._job.checkpoints / folder_name(step)
-            # Renamed first, so that a kill leaves no half-deleted checkpoint.
-            aside = self._job.unfinished / folder.name
-            _set_aside_folder(folder, aside)
-            shutil.rmtree(self._job.unfinished, ignore_errors=True)
-            self._verified.discard(step)
-
-    def _is_whole(self, step):
-        if step not in self._verified:
-            try:
-                read(self._job.checkpoints / folder_name(step))
-            except DamagedCheckpointError:
-                return False
-            self._verified.add(step)
-        return True
-
-
 def _set_aside(job, step):
     """Moves a damaged checkpoint out of the way; returns where it is now."""
-    name = folder_name(step)
-    taken = (
-        len(list(job.damaged.glob(f"{name}*"))) if job.damaged.exists() else 0
-    )
-    target = job.damaged / (f"{name}.{taken}" if taken else name)
-    _set_aside_folder(job.checkpoints / name, target)
-    return target
-
-
-def _set_aside_folder(folder, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = job.checkpoint(step)
+    job.damaged.mkdir(exist_ok=True)
+    taken = len(list(job.damaged.glob(f"{folder.name}*")))
+    target = job.damaged / (f"{folder.name}.{taken}" if taken else folder.name)
     os.rename(folder, target)
-
-
-def _refuse_non_finite(checkpoint):
-    for name, array in checkpoint.variables.items():
-        if not np.all(np.isfinite(array)):
-            raise NonFiniteError(
-                f"{name} holds NaN or infinity after step {checkpoint.step}; "
-                "that state was not saved, and the checkpoints before it are "
-                "kept. Try a lower --learning_rate."
-            )
+    return target
 
 
 def _manifest_digest(manifest):

@@ -87,6 +87,17 @@ def has_collapsed(active_units, latent_dim):
     return active_units == 0 or active_units < COLLAPSE_SHARE * latent_dim
 
 
+def collapse_message(row, config):
+    """Returns what to say of a model whose posterior has collapsed."""
+    return (
+        f"Posterior collapse: {row['active_units']} of {config.latent_dim} "
+        "latent units are active, so the decoder ignores z and every image it "
+        "generates is nearly the same. Try --kl_warmup_epochs=2 or more (now "
+        f"{config.kl_warmup_epochs:g}), a lower --beta (now {config.beta:g}), "
+        f"or --free_bits=0.05 (now {config.free_bits:g})."
+    )
+
+
 def _make_sum_batches(vae, config, strategy):
     """Returns a function that sums over test batches.
 

@@ -55,7 +55,7 @@ def _generate(flag_values):
     config, console = job.config(), Console()
     folder = pathlib.Path(
         flag_values["output"].value
-        or job.plots / checkpoint.folder_name(saved.step)
+        or job.plots / job.checkpoint(saved.step).name
     )
     folder.mkdir(parents=True, exist_ok=True)
     pictures.save_picture(

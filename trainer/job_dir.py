@@ -54,6 +54,10 @@ class JobDir:
         self.plots = self.root / "plots"
         self.export = self.root / "export"
 
+    def checkpoint(self, step):
+        """Returns the folder of a step's checkpoint."""
+        return self.checkpoints / checkpoint_name(step)
+
     @property
     def exists(self):
         """Whether a job has been recorded here."""
@@ -100,8 +104,8 @@ class JobDir:
     def _clean_up(self):
         files.remove_unfinished(self.root)
         shutil.rmtree(self.unfinished, ignore_errors=True)
-        for folder in (self.checkpoints, self.plots):
-            folder.mkdir(exist_ok=True)
+        files.remove_unfinished(self.plots)
+        for folder in self.checkpoints.glob("step-*"):
             files.remove_unfinished(folder)
 
     def record(self):
@@ -203,6 +207,11 @@ class JobDir:
                 f"{'; '.join(differences)}. Use the recorded values to go on, "
                 "or another --job_dir to start anew."
             )
+
+
+def checkpoint_name(step):
+    """Returns the name of the folder of a step's checkpoint."""
+    return f"step-{step:07d}"
 
 
 def write_json(path, value):

@@ -225,6 +225,7 @@ def save_plots(job, vae, config, test_images, rows, stop):
         InterruptedJobError: the stop signal came between two pictures.
     """
     stop.check()
+    job.plots.mkdir(exist_ok=True)
     save_picture(
         job.plots / "generated.png",
         grid(vae, config.latent_dim, seed=config.seed),

@@ -15,22 +15,24 @@ from trainer import (
     input_pipeline,
     objective,
     pictures,
-    randomness,
 )
-from trainer.checkpoint import Checkpoint, CheckpointWriter
+from trainer.checkpoint import Checkpoint
+from trainer.checkpoint_writer import CheckpointWriter
+from trainer.config import TrainConfig
 from trainer.errors import (
     ConfigError,
     InterruptedJobError,
     JobDirError,
     NonFiniteError,
 )
-from trainer.evaluator import Evaluator, has_collapsed
+from trainer.evaluator import Evaluator, collapse_message, has_collapsed
 from trainer.job_dir import JobDir, write_json
-from trainer.model import build_vae
+from trainer.model import VAE, build_vae
 from trainer.pacing import CallPacer, Periods
 from trainer.progress import Console
 from trainer.stop_signal import StopSignal
 from trainer.summaries import Summaries
+from trainer.train_step import make_train_steps, weights_of
 
 _SAMPLE_ROWS = 8
 
@@ -96,10 +98,13 @@ def train_and_evaluate(config, *, stop=None, console=None):
             # Keras would call a second one in a process "adam_1", and its
             # variables would not be found in a checkpoint.
             optimizer = keras.optimizers.Adam(config.learning_rate, name="adam")
-            optimizer.build(_weights(vae))
-            variables = checkpoint_lib.variables_of(vae, optimizer)
+            optimizer.build(weights_of(vae))
             if start.step:
-                checkpoint_lib.assign(variables, start.variables, job.root)
+                checkpoint_lib.assign(
+                    checkpoint_lib.variables_of(vae, optimizer),
+                    start.variables,
+                    job.root,
+                )
         console.line(
             f"Training on {len(data.train_images):,} images of {data.name} "
             f"with {cluster.describe()}, step {start.step} to "
@@ -113,7 +118,6 @@ def train_and_evaluate(config, *, stop=None, console=None):
             job=job,
             vae=vae,
             optimizer=optimizer,
-            variables=variables,
             jit_compile=jit_compile,
             stop=stop,
             console=console,
@@ -172,25 +176,20 @@ def _resolve_jit(config, cluster):
     return config.jit_compile == "true"
 
 
-def _weights(vae):
-    return vae.encoder.trainable_variables + vae.decoder.trainable_variables
-
-
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Loop:
     """The training loop and what it works with."""
 
-    config: object
-    cluster: object
-    data: object
-    schedule: object
-    job: object
-    vae: object
-    optimizer: object
-    variables: dict
+    config: TrainConfig
+    cluster: cluster_lib.Cluster
+    data: datasets.Dataset
+    schedule: input_pipeline.Schedule
+    job: JobDir
+    vae: VAE
+    optimizer: keras.optimizers.Optimizer
     jit_compile: bool
-    stop: object
-    console: object
+    stop: StopSignal
+    console: Console
 
     def run(self, start):
         """Trains from a checkpoint to the last step.
@@ -343,7 +342,9 @@ class _Loop:
             step=step,
             due=due,
             test_loss=test_row and test_row["total_loss"],
-            variables=checkpoint_lib.snapshot(self.variables),
+            variables=checkpoint_lib.snapshot(
+                checkpoint_lib.variables_of(self.vae, self.optimizer)
+            ),
         )
         writer.blocked_seconds += time.monotonic() - started
         writer.save(checkpoint, before=summaries.sync)
@@ -353,106 +354,6 @@ class _Loop:
 
     def _epoch(self, step):
         return (step - 1) // self.schedule.steps_per_epoch + 1
-
-
-def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
-    """Returns a function that trains for some steps in one TensorFlow call.
-
-    It takes an iterator of training batches and a number of steps, and
-    returns the floats `total_loss` (the objective), `reconstruction_loss` and
-    `kl_loss` of the last of those steps, and `finite`: whether all losses of
-    all those steps were.
-    """
-    weights = _weights(vae)
-    warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
-    dtype = tf.as_dtype(config.precision)
-
-    def forward_and_backward(images, noise, kl_weight):
-        """Losses and gradients of this replica's share of the batch mean."""
-        with tf.GradientTape() as tape:
-            reconstruction, kl_of_units, _ = vae.terms(images, noise)
-            kl = tf.reduce_sum(kl_of_units, axis=1)
-            penalty = kl
-            if config.free_bits:
-                sum_of_units = tf.stop_gradient(
-                    tf.reduce_sum(kl_of_units, axis=0)
-                )
-                replicas = tf.distribute.get_replica_context()
-                mean_of_units = (
-                    replicas.all_reduce("SUM", sum_of_units) / config.batch_size
-                )
-                penalty = objective.free_bits_kl(
-                    kl_of_units, mean_of_units, config.free_bits
-                )
-            total = reconstruction + kl_weight * penalty
-            # Summed, over the *global* batch: gradients are summed over
-            # replicas, and their number must not matter.
-            loss = tf.reduce_sum(total) / config.batch_size
-        losses = tf.stack(
-            [tf.reduce_sum(x) for x in (total, reconstruction, kl)]
-        )
-        return losses / config.batch_size, tape.gradient(loss, weights)
-
-    if jit_compile:
-        # Only what lies between two all-reduces: XLA fails around them when
-        # there are several CPU replicas.
-        forward_and_backward = tf.function(
-            forward_and_backward, jit_compile=True
-        )
-
-    def replica_step(batch):
-        images = tf.cast(batch["images"], dtype) / 255
-        # Drawn outside of XLA, whose generator gives other numbers.
-        noise = randomness.normal(
-            config.seed,
-            randomness.Tag.TRAIN_NOISE,
-            row=batch["step"],
-            position=batch["position"],
-            count=tf.shape(images)[0],
-            width=config.latent_dim,
-        )
-        kl_weight = objective.kl_weight(
-            batch["step"], warmup_steps, config.beta
-        )
-        losses, gradients = forward_and_backward(
-            images, tf.cast(noise, dtype), tf.cast(kl_weight, dtype)
-        )
-        optimizer.apply(gradients, weights)
-        return losses
-
-    @tf.function
-    def call(iterator, count):
-        losses = tf.zeros([3], dtype)
-        finite = tf.constant(True)
-        for _ in tf.range(count):
-            per_replica = strategy.run(replica_step, args=(next(iterator),))
-            losses = strategy.reduce("SUM", per_replica, axis=None)
-            finite &= tf.reduce_all(tf.math.is_finite(losses))
-        return losses, finite
-
-    def train_steps(iterator, count):
-        losses, finite = call(iterator, tf.constant(count))
-        total, reconstruction, kl = (float(x) for x in losses.numpy())
-        return {
-            "total_loss": total,
-            "reconstruction_loss": reconstruction,
-            "kl_loss": kl,
-            "finite": bool(finite),
-        }
-
-    train_steps.traces = call.experimental_get_tracing_count
-    return train_steps
-
-
-def collapse_message(row, config):
-    """Returns what to say of a model whose posterior has collapsed."""
-    return (
-        f"Posterior collapse: {row['active_units']} of {config.latent_dim} "
-        "latent units are active, so the decoder ignores z and every image it "
-        "generates is nearly the same. Try --kl_warmup_epochs=2 or more (now "
-        f"{config.kl_warmup_epochs:g}), a lower --beta (now {config.beta:g}), "
-        f"or --free_bits=0.05 (now {config.free_bits:g})."
-    )
 
 
 def _check_finite(losses, first_step, last_step):

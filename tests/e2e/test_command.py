@@ -106,6 +106,14 @@ def test_resume_never_refuses_a_folder_with_anything_in_it(run, job_dir):
     assert (job_dir / "thesis.txt").read_text() == "precious"
 
 
+def test_resume_never_starts_in_a_folder_that_is_empty(run, job_dir):
+    flags = (*SMALL, "--max_steps=2", "--resume=never")
+    assert run(*flags, job_dir=job_dir)[0] == 0
+    code, _, err = run(*flags, job_dir=job_dir)
+    assert code == 2
+    assert "is not empty" in err
+
+
 def test_the_notebooks_recipe_collapses_and_says_so(
     run, fashion_mnist_dir, job_dir
 ):
@@ -113,7 +121,7 @@ def test_the_notebooks_recipe_collapses_and_says_so(
         "--flagfile=configs/seed_notebook.flags",
         f"--data_dir={fashion_mnist_dir}",
         "--test_examples=1000",
-        "--max_steps=300",
+        "--max_steps=150",
         job_dir=job_dir,
     )
     assert code == 0
