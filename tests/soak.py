@@ -14,6 +14,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
+import logging
 import pathlib
 import random
 import re
@@ -30,6 +31,8 @@ import tqdm
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
+from trainer.command import quiet_tensorflow
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS_PER_EPOCH = 20
 FLAGS = (
@@ -45,10 +48,10 @@ FLAGS = (
 TIME_FIELDS = ("images_per_second",)
 STOP_SECONDS = 30
 INTERRUPTED = 75
-# Start-up takes longer than all the rest of these small jobs: most kills
-# wait until it is over.
-KILLS_AT_ANY_TIME = 0.3
-MAX_DELAY_SECONDS = 7.0
+# Start-up takes longer than all the rest of these small jobs, so most kills
+# wait until it is over: the share of kills that wait for what, and then how
+# many seconds at most.
+WAITS = {"nothing": (0.2, 8.0), "training": (0.2, 4.0), "a row": (0.6, 5.0)}
 KILLS_PER_RUN = 5
 
 
@@ -93,8 +96,18 @@ class Life:
         self._process.stdout.close()
         self._trains.set()  # It ended: nobody should wait any longer.
 
-    def wait_until_it_trains(self):
+    def wait_for(self, what):
+        """Waits for nothing, for training to start, or for a new row."""
+        if what == "nothing":
+            return
         self._trains.wait()
+        rows = len(metrics_of(self._job_dir))
+        while (
+            what == "a row"
+            and self._process.poll() is None
+            and len(metrics_of(self._job_dir)) <= rows
+        ):
+            time.sleep(0.02)
 
     def wait(self, seconds):
         """Waits for the end; returns the exit code, or None."""
@@ -228,9 +241,10 @@ def torture(job_dir, flags, kills, rng, tally, lock, advance):
     done = 0
     while done < kills:
         life = Life(job_dir, flags)
-        if rng.random() > KILLS_AT_ANY_TIME:
-            life.wait_until_it_trains()
-        code = life.wait(rng.uniform(0, MAX_DELAY_SECONDS))
+        shares = [share for share, _ in WAITS.values()]
+        (what,) = rng.choices(list(WAITS), shares)
+        life.wait_for(what)
+        code = life.wait(rng.uniform(0, WAITS[what][1]))
         with lock:
             tally.restarts += 1
         if code is not None:
@@ -343,6 +357,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     arguments = parser.parse_args()
+    # Its reader warns of each restart that it finds in the events.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    with quiet_tensorflow():
+        import tensorflow  # noqa: F401 - TensorBoard's reader would load it.
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         tally = soak(
             arguments.kills,
