@@ -17,7 +17,8 @@ import numpy as np
 
 from trainer import files
 from trainer.errors import JobDirError
-from trainer.job_dir import JobDir, checkpoint_name
+from trainer.job_dir import checkpoint_name, open_to_read
+from trainer.progress import Console
 
 _FOLDER = re.compile(r"step-(\d{7,})$")
 STATE, _MANIFEST = "state.npz", "manifest.json"
@@ -220,9 +221,9 @@ def restore_newest(job, console):
     if damaged:
         reasons = "; ".join(f"step {step}: {error}" for step, error in damaged)
         raise JobDirError(
-            f"Every checkpoint in {job.checkpoints} is damaged ({reasons}); "
-            "nothing was changed. Restore one from a backup, or start anew in "
-            "another --job_dir."
+            f"Every checkpoint in {job.location}/checkpoints is damaged "
+            f"({reasons}); nothing was changed. Restore one from a backup, or "
+            "start anew in another --job_dir."
         )
     return None
 
@@ -240,7 +241,7 @@ def select(job, wanted):
     steps = list_steps(job)
     if not steps:
         raise JobDirError(
-            f"{job.root} holds no checkpoint; give the --job_dir of a "
+            f"{job.location} holds no checkpoint; give the --job_dir of a "
             "training run that has saved one."
         )
     try:
@@ -250,8 +251,8 @@ def select(job, wanted):
             losses = test_losses(job, steps)
             if not losses:
                 raise JobDirError(
-                    f"No checkpoint in {job.checkpoints} was evaluated; use "
-                    "--checkpoint=last."
+                    f"No checkpoint in {job.location}/checkpoints was "
+                    "evaluated; use --checkpoint=last."
                 )
             step = min(losses, key=losses.get)
         else:
@@ -262,8 +263,8 @@ def select(job, wanted):
         ) from error
     if step not in steps:
         raise JobDirError(
-            f"{job.root} holds no checkpoint of step {step}; it has those of "
-            f"steps {', '.join(map(str, steps))}."
+            f"{job.location} holds no checkpoint of step {step}; it has those "
+            f"of steps {', '.join(map(str, steps))}."
         )
     folder = job.checkpoint(step)
     try:
@@ -294,9 +295,9 @@ def test_losses(job, steps):
 
 def load_model(job_dir, wanted="last"):
     """Returns the `VAE` of a job directory; see `trainer.load`."""
-    job = JobDir(job_dir)
-    job.record()  # Says so when there is no job at all.
-    return model_of(job, select(job, str(wanted)))
+    with open_to_read(job_dir, Console()) as job:
+        job.record()  # Says so when there is no job at all.
+        return model_of(job, select(job, str(wanted)))
 
 
 def model_of(job, checkpoint):
@@ -304,7 +305,7 @@ def model_of(job, checkpoint):
     from trainer.model import build_vae
 
     vae = build_vae(job.config(), tuple(job.record()["data"]["image_shape"]))
-    assign(variables_of(vae, None), checkpoint.variables, job.root)
+    assign(variables_of(vae, None), checkpoint.variables, job.location)
     return vae
 
 

@@ -31,7 +31,9 @@ class TrainConfig:
     """
 
     job_dir: str = _setting(
-        "runs/vae", "folder of the job: checkpoints, logs and pictures"
+        "runs/vae",
+        "folder of the job, local or gs://bucket/folder: checkpoints, logs "
+        "and pictures",
     )
     resume: str = _setting(
         "auto",
@@ -47,8 +49,8 @@ class TrainConfig:
     )
     data_dir: str = _setting(
         "",
-        "folder of the IDX files; if given, only it is looked at, else the "
-        "Keras cache, else download",
+        "folder of the IDX files, local or gs://; if given, only it is looked "
+        "at, else the Keras cache, else download",
     )
     data_url: str = _setting(
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
@@ -140,6 +142,12 @@ class TrainConfig:
     image_epochs: int = _setting(
         1, "epochs between TensorBoard images; 0 = only at the end", minimum=0
     )
+    storage_timeout_seconds: float = _setting(
+        120.0,
+        "how long a bucket may be out of reach before the job stops, to be "
+        "run again",
+        above=0,
+    )
     profile_steps: str = _setting(
         "", "FIRST,LAST: a TensorBoard profile of these steps"
     )
@@ -149,12 +157,6 @@ class TrainConfig:
             _check_value(field, getattr(self, field.name))
         if not self.job_dir:
             raise ConfigError("--job_dir is empty; give a folder.")
-        for name in ("job_dir", "data_dir"):
-            if getattr(self, name).startswith("gs://"):
-                raise ConfigError(
-                    f"--{name}={getattr(self, name)} is in a bucket, which "
-                    "this version cannot use; give a local folder."
-                )
         if self.dataset == "idx" and not self.data_dir:
             raise ConfigError("--dataset=idx needs --data_dir=FOLDER.")
         if self.dataset == "synthetic" and self.data_dir:

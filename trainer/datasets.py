@@ -11,6 +11,7 @@ import numpy as np
 
 from trainer import files, synthetic
 from trainer.errors import ConfigError, DataError, DataUnavailableError
+from trainer.job_dir import cache_folder, in_bucket
 
 # MD5 of the decompressed files, as published by Zalando Research:
 # https://github.com/zalandoresearch/fashion-mnist
@@ -82,15 +83,46 @@ def load(config, console, stop, *, recorded_name=None):
 
 
 def _load_files(config, console, stop):
-    if config.dataset == "idx":
-        return read_folder(config.data_dir, "idx")
+    md5 = None if config.dataset == "idx" else FASHION_MNIST_MD5
+    if in_bucket(config.data_dir):
+        folder = _copy_of_bucket(config, console)
+        return read_folder(folder, config.dataset, md5)
     if config.data_dir:
-        return read_folder(config.data_dir, "fashion_mnist", FASHION_MNIST_MD5)
+        return read_folder(config.data_dir, config.dataset, md5)
     cache = keras_cache()
     missing = [name for name in FASHION_MNIST_MD5 if not find(cache, name)]
     for name in missing:
         download(config.data_url, name, cache, console, stop)
     return read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5)
+
+
+def _copy_of_bucket(config, console):
+    """Returns a folder of this machine with the IDX files of a bucket.
+
+    A file is downloaded once: again only when its checksum differs.
+    """
+    # The client library takes most of a second to import.
+    from trainer import mirror, storage
+
+    store = storage.ObjectStore(config.data_dir, config.storage_timeout_seconds)
+    folder = cache_folder() / "data" / store.bucket_name / store.prefix
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {
+        f"{name}{ending}"
+        for name in FASHION_MNIST_MD5
+        for ending in ("", ".gz")
+    }
+    objects = {
+        name: info for name, info in store.list().items() if name in names
+    }
+    for path in folder.iterdir():
+        info = objects.get(path.name)
+        if info and info.crc32c == storage.crc32c(path.read_bytes()):
+            del objects[path.name]
+        else:
+            path.unlink()
+    mirror.download(store, objects, folder, console)
+    return folder
 
 
 def keras_cache():

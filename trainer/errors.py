@@ -33,3 +33,9 @@ class InterruptedJobError(TrainerError):
     """The job was told to stop; run the same command again to go on."""
 
     exit_code = 75
+
+
+class StorageUnavailableError(TrainerError):
+    """The bucket cannot be reached for now; run the same command again."""
+
+    exit_code = 75

@@ -29,14 +29,14 @@ def _evaluate(flag_values, stop):
 
     from trainer import checkpoint, datasets
     from trainer.evaluator import Evaluator
-    from trainer.job_dir import JobDir
+    from trainer.job_dir import open_to_read
     from trainer.progress import Console
 
-    job = JobDir(flag_values["job_dir"].value)
-    record = job.record()
-    saved = checkpoint.select(job, flag_values["checkpoint"].value)
-    vae = checkpoint.model_of(job, saved)
-    config, console = job.config(), Console()
+    console = Console()
+    with open_to_read(flag_values["job_dir"].value, console) as job:
+        record, config = job.record(), job.config()
+        saved = checkpoint.select(job, flag_values["checkpoint"].value)
+        vae = checkpoint.model_of(job, saved)
     data = datasets.load(
         config, console, stop, recorded_name=record["data"]["name"]
     )
@@ -46,7 +46,7 @@ def _evaluate(flag_values, stop):
     with console.image_bar("Evaluating", len(data.test_images)) as advance:
         metrics = evaluator.run(stop, advance)
     console.line(
-        f"Step {saved.step} of {job.root}, {len(data.test_images):,} test "
+        f"Step {saved.step} of {job.location}, {len(data.test_images):,} test "
         f"images of {data.name}:"
     )
     for name, value in metrics.items():

@@ -44,12 +44,20 @@ def main():
         if config_lib.parse_command(flag_values, sys.argv[1:], "vae-export"):
             with quiet_tensorflow():
                 from trainer import checkpoint, model  # noqa: F401
-                from trainer.job_dir import JobDir
-            job = JobDir(flag_values["job_dir"].value)
-            saved = checkpoint.select(job, flag_values["checkpoint"].value)
-            folder = pathlib.Path(flag_values["output"].value or job.export)
-            save_models(checkpoint.model_of(job, saved), folder)
-            print(f"Encoder and decoder of step {saved.step}: {folder}")
+                from trainer.job_dir import open_to_read, publish_folder
+                from trainer.progress import Console
+            with open_to_read(flag_values["job_dir"].value, Console()) as job:
+                job.record()
+                saved = checkpoint.select(job, flag_values["checkpoint"].value)
+                output = flag_values["output"].value
+                folder = pathlib.Path(output or job.export)
+                save_models(checkpoint.model_of(job, saved), folder)
+                if not output:
+                    publish_folder(job, folder)
+                print(
+                    f"Encoder and decoder of step {saved.step}: "
+                    f"{output or f'{job.location}/export'}"
+                )
     return outcome.exit_code
 
 

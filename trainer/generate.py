@@ -39,7 +39,7 @@ def main():
 
 def _generate(flag_values):
     from trainer import checkpoint, datasets, pictures
-    from trainer.job_dir import JobDir
+    from trainer.job_dir import open_to_read, publish_folder
     from trainer.progress import Console
     from trainer.stop_signal import StopSignal
 
@@ -48,34 +48,38 @@ def _generate(flag_values):
         raise ConfigError(f"--rows={rows} is too small; the least is 1.")
     if seed < 0:
         raise ConfigError(f"--seed={seed} is too small; the least is 0.")
-    job = JobDir(flag_values["job_dir"].value)
-    record = job.record()
-    saved = checkpoint.select(job, flag_values["checkpoint"].value)
-    vae = checkpoint.model_of(job, saved)
-    config, console = job.config(), Console()
-    folder = pathlib.Path(
-        flag_values["output"].value
-        or job.plots / job.checkpoint(saved.step).name
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures.save_picture(
-        folder / "generated.png",
-        pictures.grid(vae, config.latent_dim, rows, seed),
-    )
-    data = datasets.load(
-        config, console, StopSignal(), recorded_name=record["data"]["name"]
-    )
-    for name, draw in {
-        "reconstructions": pictures.reconstruction_rows,
-        "interpolations": pictures.interpolation_rows,
-        "traversals": pictures.traversal_rows,
-    }.items():
-        pictures.save_picture(
-            folder / f"{name}.png",
-            draw(vae, data.test_images),
-            pictures.ROW_SCALE,
+    console = Console()
+    with open_to_read(flag_values["job_dir"].value, console) as job:
+        record, config = job.record(), job.config()
+        saved = checkpoint.select(job, flag_values["checkpoint"].value)
+        vae = checkpoint.model_of(job, saved)
+        data = datasets.load(
+            config, console, StopSignal(), recorded_name=record["data"]["name"]
         )
-    console.line(f"Pictures of step {saved.step}: {folder}")
+        output = flag_values["output"].value
+        name = f"plots/{job.checkpoint(saved.step).name}"
+        folder = pathlib.Path(output or job.root / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures.save_picture(
+            folder / "generated.png",
+            pictures.grid(vae, config.latent_dim, rows, seed),
+        )
+        for picture, draw in {
+            "reconstructions": pictures.reconstruction_rows,
+            "interpolations": pictures.interpolation_rows,
+            "traversals": pictures.traversal_rows,
+        }.items():
+            pictures.save_picture(
+                folder / f"{picture}.png",
+                draw(vae, data.test_images),
+                pictures.ROW_SCALE,
+            )
+        if not output:
+            publish_folder(job, folder)
+        console.line(
+            f"Pictures of step {saved.step}: "
+            f"{output or f'{job.location}/{name}'}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The job directory: its layout, its claim and its record of the job."""
+"""The job directory: its layout, its claim and its record of the job.
+
+A job directory in a bucket is worked on in a staging folder of this machine,
+which `mirror.py` publishes.
+"""
 
 import contextlib
 import datetime
@@ -15,6 +19,9 @@ from trainer.config import TrainConfig
 from trainer.errors import ConfigError, JobDirError
 
 FORMAT = 1
+# What lies in a staging folder beside the job.
+MACHINE_FILE, MIRROR_FILE = ".machine", ".mirror.json"
+_NOT_CONTENT = ("claim.lock", MACHINE_FILE, MIRROR_FILE)
 # What a resumed job may not change, since the state after a step would no
 # longer be a function of (config, data, step).
 MATHEMATICS = (
@@ -37,12 +44,18 @@ MATHEMATICS = (
 class JobDir:
     """Paths of a job directory, and what is recorded in it.
 
-    Use `claim` to write in it, and the constructor to read a job that may be
-    running.
+    `open_to_write` and `open_to_read` make one of a `--job_dir`.
+
+    Attributes:
+        root: `pathlib.Path` of the folder on this machine.
+        location: str, what the user calls it.
+        mirror: the `Mirror` that publishes it; None where it is local.
     """
 
-    def __init__(self, root):
+    def __init__(self, root, location=None):
         self.root = pathlib.Path(root)
+        self.location = location or str(root)
+        self.mirror = None
         self.config_path = self.root / "config.json"
         self.metrics_path = self.root / "metrics.jsonl"
         self.finished_path = self.root / "finished.json"
@@ -86,7 +99,7 @@ class JobDir:
             except BlockingIOError as error:
                 lock.seek(0)
                 raise JobDirError(
-                    f"{self.root} is in use by {lock.read().strip()}; wait "
+                    f"{self.location} is in use by {lock.read().strip()}; wait "
                     "until that job has ended, or give another --job_dir."
                 ) from error
             lock.truncate(0)
@@ -98,8 +111,13 @@ class JobDir:
     def is_empty(self):
         """Whether nothing of a job lies here."""
         return not any(
-            path.name != "claim.lock" for path in self.root.iterdir()
+            path.name not in _NOT_CONTENT for path in self.root.iterdir()
         )
+
+    def check(self):
+        """Raises what keeps this job directory from being published."""
+        if self.mirror is not None:
+            self.mirror.check()
 
     def _clean_up(self):
         files.remove_unfinished(self.root)
@@ -119,7 +137,7 @@ class JobDir:
             record = json.loads(self.config_path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise JobDirError(
-                f"{self.root} holds no job (there is no config.json); give "
+                f"{self.location} holds no job (there is no config.json); give "
                 "the --job_dir of a training run."
             ) from error
         except ValueError as error:
@@ -203,10 +221,84 @@ class JobDir:
     def _refuse(self, differences):
         if differences:
             raise ConfigError(
-                f"{self.root} holds a job with other mathematics: "
+                f"{self.location} holds a job with other mathematics: "
                 f"{'; '.join(differences)}. Use the recorded values to go on, "
                 "or another --job_dir to start anew."
             )
+
+
+@contextlib.contextmanager
+def open_to_write(config, console, stop):
+    """Claims the job directory of a config while the block runs.
+
+    One in a bucket holds everything when the block has ended without an
+    error, or with an `InterruptedJobError`.
+
+    Args:
+        config: a `TrainConfig`.
+        console: a `progress.Console`.
+        stop: a `StopSignal`.
+
+    Yields:
+        A `JobDir`.
+
+    Raises:
+        JobDirError: another job holds it, or it cannot be written.
+        StorageUnavailableError: the bucket cannot be reached for now.
+    """
+    if in_bucket(config.job_dir):
+        with _bucket_job().open_to_write(config, console, stop) as job:
+            yield job
+    else:
+        with JobDir(config.job_dir).claim() as job:
+            yield job
+
+
+@contextlib.contextmanager
+def open_to_read(location, console):
+    """Gives a job directory, of a job that may be running, to read.
+
+    Args:
+        location: str or path, a folder or `gs://bucket/prefix`.
+        console: a `progress.Console`.
+
+    Yields:
+        A `JobDir`. That of a bucket is a temporary copy.
+    """
+    if in_bucket(location):
+        with _bucket_job().open_to_read(location, console) as job:
+            yield job
+    else:
+        yield JobDir(location)
+
+
+def publish_folder(job, folder):
+    """Puts the files of a folder into the bucket of a job, if it has one.
+
+    Args:
+        job: a `JobDir` from `open_to_read`.
+        folder: a `pathlib.Path` below `job.root`.
+    """
+    if in_bucket(job.location):
+        _bucket_job().publish_folder(job, folder)
+
+
+def in_bucket(location):
+    """Whether a folder that the user named is in a bucket."""
+    return str(location).startswith("gs://")
+
+
+def cache_folder():
+    """Returns where this machine keeps copies of what is in buckets."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "vae-trainer"
+
+
+def _bucket_job():
+    # The client library takes most of a second to import.
+    from trainer import bucket_job
+
+    return bucket_job
 
 
 def checkpoint_name(step):

@@ -26,7 +26,7 @@ from trainer.errors import (
     NonFiniteError,
 )
 from trainer.evaluator import Evaluator, collapse_message, has_collapsed
-from trainer.job_dir import JobDir, write_json
+from trainer.job_dir import JobDir, open_to_write, write_json
 from trainer.model import VAE, build_vae
 from trainer.pacing import CallPacer, Periods
 from trainer.progress import Console
@@ -73,16 +73,15 @@ def train_and_evaluate(config, *, stop=None, console=None):
     """
     stop, console = stop or StopSignal(), console or Console()
     started = time.monotonic()
-    job = JobDir(config.job_dir)
-    with job.claim():
+    with open_to_write(config, console, stop) as job:
         start = _find_start(job, config, console)
         if _is_finished(job, config, start):
-            console.line(f"Finished: {job.root} is at step {start.step}.")
+            console.line(f"Finished: {job.location} is at step {start.step}.")
             return None
         console.line(
-            f"Resuming {job.root} at step {start.step}."
+            f"Resuming {job.location} at step {start.step}."
             if start.step
-            else f"New job in {job.root}."
+            else f"New job in {job.location}."
         )
         cluster = cluster_lib.connect(config)
         stop.check()
@@ -103,7 +102,7 @@ def train_and_evaluate(config, *, stop=None, console=None):
                 checkpoint_lib.assign(
                     checkpoint_lib.variables_of(vae, optimizer),
                     start.variables,
-                    job.root,
+                    job.location,
                 )
         console.line(
             f"Training on {len(data.train_images):,} images of {data.name} "
@@ -141,21 +140,21 @@ def _find_start(job, config, console):
     nothing = Checkpoint(step=0, due=(), test_loss=None, variables={})
     if config.resume == "never" and not job.is_empty():
         raise ConfigError(
-            f"--resume=never, but {job.root} is not empty; give another "
+            f"--resume=never, but {job.location} is not empty; give another "
             "--job_dir, or --resume=auto to go on with it."
         )
     if not job.exists:
         steps = checkpoint_lib.list_steps(job)
         if steps:
             raise JobDirError(
-                f"{job.root} holds checkpoints of steps "
+                f"{job.location} holds checkpoints of steps "
                 f"{', '.join(map(str, steps))} but no config.json to say what "
                 "they are of; restore it, or give another --job_dir."
             )
         if config.resume == "must":
             raise ConfigError(
-                f"--resume=must, but {job.root} holds no job; check --job_dir, "
-                "or use --resume=auto to start one."
+                f"--resume=must, but {job.location} holds no job; check "
+                "--job_dir, or use --resume=auto to start one."
             )
         return nothing
     job.check_settings(config)
@@ -282,6 +281,7 @@ class _Loop:
                         stop.message(f"everything is saved at step {step}")
                     )
                 writer.check()
+                self.job.check()
             writer.wait()
             return summaries.rows, writer.blocked_seconds
 
@@ -388,8 +388,8 @@ def _finish(job, config, vae, data, rows, stop, console, started, blocked):
     write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "
-        f"Pictures: {job.plots}  Curves: tensorboard --logdir "
-        f"{job.root / 'logs'}"
+        f"Pictures: {job.location}/plots  Curves: tensorboard --logdir "
+        f"{job.location}/logs"
     )
     return result
 

@@ -1,0 +1,388 @@
+"""Keeps a job directory in a bucket equal to a staging folder.
+
+Training writes to the staging folder and never waits for the network. One
+thread publishes what is there, in an order that lets a reader of the bucket
+see only whole checkpoints, each after the rows that belong to it.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import threading
+import time
+
+import google_crc32c
+
+from trainer import claim as claim_lib, files
+from trainer.errors import JobDirError, StorageUnavailableError
+from trainer.job_dir import MIRROR_FILE
+from trainer.storage import ObjectChangedError, crc32c
+
+INTERVAL_SECONDS = 5.0
+_FINISHED, _MANIFEST = "finished.json", "manifest.json"
+_PARALLEL_DOWNLOADS = 8
+_APPENDED = ("metrics.jsonl", "logs/")
+_CHECKPOINTS = "checkpoints/"
+_LOCAL = ("claim.lock", "damaged/", "unfinished/")
+_NAMED_IN_ERRORS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class _Published:
+    """What the bucket holds of a file."""
+
+    generation: int
+    size: int
+    crc32c: int
+
+
+class Mirror:
+    """Publishes a staging folder.
+
+    Args:
+        job: the claimed `JobDir` of the staging folder.
+        store: the `ObjectStore` of the job directory in the bucket.
+        claim: a `BucketClaim` that is held.
+    """
+
+    def __init__(self, job, store, claim):
+        self._job = job
+        self._store = store
+        self._claim = claim
+        self._published = {}
+        self._seen = {}
+        self._error = None
+        self._wake = threading.Event()
+        self._final = False
+        self.cpu_seconds = 0.0
+        self._thread = threading.Thread(
+            target=self._work, name="mirror", daemon=True
+        )
+
+    def pull(self, console):
+        """Makes the staging folder hold what the bucket holds.
+
+        A staging folder that this machine left behind is kept when nobody
+        has written to the bucket since: it holds all of that, and what could
+        not be sent.
+
+        Raises:
+            ObjectChangedError: an object is damaged.
+        """
+        remote = self._store.list()
+        for name, info in self._litter(remote).items():
+            self._store.delete(name, info.generation)
+            del remote[name]
+        remote.pop(claim_lib.NAME, None)
+        self._published = self._read_record()
+        if {n: p.generation for n, p in self._published.items()} == {
+            n: info.generation for n, info in remote.items()
+        }:
+            return
+        self._clear()
+        self._published = {
+            name: _Published(info.generation, info.size, info.crc32c)
+            for name, info in remote.items()
+        }
+        download(self._store, remote, self._job.root, console)
+        self._write_record()
+
+    def start(self):
+        """Starts to publish, every few seconds."""
+        self._thread.start()
+
+    def check(self):
+        """Raises what stopped the publishing, if anything did.
+
+        Raises:
+            TrainerError: of storage, or of the claim.
+        """
+        if self._error is not None:
+            raise self._error
+        self._claim.check()
+
+    def finish(self, seconds, console):
+        """Publishes all that is left, and stops.
+
+        Args:
+            seconds: how long that may take.
+            console: shows the progress.
+
+        Raises:
+            TrainerError: something is not in the bucket; the message says
+                what. It stays in the staging folder.
+        """
+        self._final = True
+        self._wake.set()
+        end = time.monotonic() + seconds
+        total = left = sum(self._pending().values())
+        with console.byte_bar("Uploading", total) as advance:
+            while self._thread.is_alive() and time.monotonic() < end:
+                self._thread.join(0.1)
+                before, left = left, sum(self._pending().values())
+                advance(max(before - left, 0))
+        if self._error is None and not self._thread.is_alive():
+            return
+        missing = sorted(self._pending())
+        named = ", ".join(missing[:_NAMED_IN_ERRORS])
+        if len(missing) > _NAMED_IN_ERRORS:
+            named += f" and {len(missing) - _NAMED_IN_ERRORS} more"
+        reason = self._error or f"{seconds:.0f} s were not enough."
+        error = type(self._error) if self._error else StorageUnavailableError
+        raise error(
+            f"Not everything is in {self._store.url}: {reason} Missing: "
+            f"{named or 'nothing'}; it is kept in {self._job.root}, and the "
+            "next start on this machine sends it."
+        ) from self._error
+
+    def _work(self):
+        try:
+            while True:
+                final = self._final
+                self._wake.clear()
+                self._publish()
+                if final:
+                    return
+                if not self._final:
+                    self._wake.wait(INTERVAL_SECONDS)
+        except Exception as error:
+            self._error = error
+        finally:
+            self.cpu_seconds = time.thread_time()
+
+    def _publish(self):
+        """One round: everything that differs, in the order that is safe."""
+        # Looked at before the rows are sent: rows up to the step of a
+        # checkpoint are on the disk before it is visible there.
+        local = self._local_files()
+        if _FINISHED in self._published and _FINISHED not in local:
+            self._delete(_FINISHED)
+        logs, checkpoints, others = [], [], []
+        for name in sorted(local):
+            if name.startswith(_APPENDED):
+                logs.append(name)
+            elif name.startswith(_CHECKPOINTS):
+                checkpoints.append(name)
+            elif name != _FINISHED:
+                others.append(name)
+        for name in others:
+            self._replace(name)
+        for name in logs:
+            self._append(name)
+        # The newest first; when newer ones have come by then, they are the
+        # first of the next round, and older ones may be gone unsent.
+        newest_first = sorted(
+            {name.rpartition("/")[0] for name in checkpoints}, reverse=True
+        )
+        for folder in newest_first if self._final else newest_first[:1]:
+            self._publish_checkpoint(folder)
+        self._delete_rotated()
+        if _FINISHED in local:
+            self._replace(_FINISHED)
+
+    def _publish_checkpoint(self, folder):
+        """The data first, the manifest last: it makes a checkpoint whole."""
+        names = sorted(
+            (name for name in self._local_files() if name.startswith(folder)),
+            key=lambda name: name.endswith(_MANIFEST),
+        )
+        if any(name.endswith(_MANIFEST) for name in names):
+            for name in names:
+                self._replace(name)
+
+    def _delete_rotated(self):
+        local = self._local_files()
+        gone = sorted(
+            (name for name in self._published if name not in local),
+            key=lambda name: not name.endswith(_MANIFEST),
+        )
+        for name in gone:
+            self._delete(name)
+
+    def _replace(self, name):
+        """Sends a whole file, if it is not what the bucket has."""
+        path = self._job.root / name
+        try:
+            status = path.stat()
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if self._seen.get(name) == mark:
+                return
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return  # Rotated away in the meantime.
+        known = self._published.get(name)
+        if known is None or (known.size, known.crc32c) != (
+            len(content),
+            crc32c(content),
+        ):
+            self._write(name, content, known)
+        self._seen[name] = mark
+
+    def _append(self, name):
+        """Sends what was added to a file, or all of it if it was rewritten."""
+        known = self._published.get(name)
+        try:
+            with open(self._job.root / name, "rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                start = known.crc32c if known is not None else None
+                if known is not None and self._seen.get(name) != inode:
+                    start = crc32c(file.read(known.size))
+                elif known is not None:
+                    file.seek(known.size)
+                if known is None or start != known.crc32c:
+                    file.seek(0)
+                    self._write(name, file.read(), known)
+                elif tail := file.read():
+                    self._claim.check()
+                    whole = google_crc32c.extend(known.crc32c, tail)
+                    self._note(
+                        name, self._store.append(name, tail, known, whole)
+                    )
+        except FileNotFoundError:
+            return
+        self._seen[name] = inode
+
+    def _write(self, name, content, known):
+        self._claim.check()
+        generation = known.generation if known is not None else 0
+        try:
+            info = self._store.write(name, content, generation)
+        except ObjectChangedError:
+            # Half a checkpoint that a killed job left there is invisible,
+            # and may be replaced. Anything else is somebody's work.
+            found = self._store.info(name)
+            if (
+                known is not None
+                or found is None
+                or not name.startswith(_CHECKPOINTS)
+            ):
+                raise
+            info = self._store.write(name, content, found.generation)
+        self._note(name, info)
+
+    def _delete(self, name):
+        self._claim.check()
+        self._store.delete(name, self._published[name].generation)
+        del self._published[name]
+        self._seen.pop(name, None)
+        self._write_record()
+
+    def _note(self, name, info):
+        self._published[name] = _Published(
+            info.generation, info.size, info.crc32c
+        )
+        self._write_record()
+
+    def _local_files(self):
+        """Returns the names of the files that belong in the bucket."""
+        names = set()
+        for folder, _, file_names in os.walk(self._job.root):
+            for file_name in file_names:
+                path = os.path.relpath(
+                    os.path.join(folder, file_name), self._job.root
+                )
+                if not (path.startswith(_LOCAL) or file_name.startswith(".")):
+                    names.add(path)
+        return names
+
+    def _pending(self):
+        """Returns the bytes that are not in the bucket, by name."""
+        pending = {}
+        published = dict(self._published)
+        for name in self._local_files():
+            with contextlib.suppress(FileNotFoundError):
+                size = (self._job.root / name).stat().st_size
+                known = published.get(name)
+                if known is None:
+                    pending[name] = size
+                elif known.size != size:
+                    pending[name] = abs(size - known.size)
+        return pending
+
+    def _litter(self, remote):
+        """What killed jobs left: half checkpoints, and parts of files."""
+        whole = {
+            name.rpartition("/")[0]
+            for name in remote
+            if name.endswith(f"/{_MANIFEST}")
+        }
+        return {
+            name: info
+            for name, info in remote.items()
+            if ".tail-" in name
+            or name.startswith("claim-time-")
+            or (
+                name.startswith(_CHECKPOINTS)
+                and name.rpartition("/")[0] not in whole
+            )
+        }
+
+    def _clear(self):
+        for path in self._job.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "claim.lock" and not path.name.startswith("."):
+                path.unlink()
+
+    def _read_record(self):
+        try:
+            record = json.loads((self._job.root / MIRROR_FILE).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return {name: _Published(*values) for name, values in record.items()}
+
+    def _write_record(self):
+        record = {
+            name: dataclasses.astuple(published)
+            for name, published in self._published.items()
+        }
+        files.write_atomically(
+            self._job.root / MIRROR_FILE, json.dumps(record).encode()
+        )
+
+
+def download(store, objects, folder, console):
+    """Downloads objects in parallel, each checked against its CRC32C.
+
+    A checkpoint's file that is damaged is left out: whoever reads that
+    checkpoint will find it damaged, and use the one before.
+
+    Args:
+        store: an `ObjectStore`.
+        objects: dict of `ObjectInfo` by name.
+        folder: `pathlib.Path` to put them in.
+        console: shows the progress.
+
+    Raises:
+        ObjectChangedError: another object is damaged, or changed meanwhile.
+    """
+
+    def fetch(name, info):
+        try:
+            content = store.read(name, info.generation)
+        except ObjectChangedError:
+            if name.startswith(_CHECKPOINTS):
+                return info.size
+            raise
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise JobDirError(
+                f"{store.url}/{name} would land outside of {folder}; remove "
+                "that object."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, content)
+        return info.size
+
+    total = sum(info.size for info in objects.values())
+    with (
+        console.byte_bar(f"Downloading {store.url}", total) as advance,
+        concurrent.futures.ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool,
+    ):
+        for done in concurrent.futures.as_completed(
+            [pool.submit(fetch, *item) for item in objects.items()]
+        ):
+            advance(done.result())
