@@ -35,7 +35,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 soak: $(INSTALLED)
-	$(BIN)/python tests/soak.py $(ARGS)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 tensorboard: $(INSTALLED)
 	$(BIN)/tensorboard --logdir runs --host localhost

@@ -24,7 +24,8 @@ setuptools.setup(
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
-        "google-cloud-storage>=2.18",
+        "google-cloud-storage>=3.1",
+        "google-crc32c>=1.5",
         "keras>=3.12",
         "matplotlib>=3.9",
         "numpy>=2.0",
@@ -35,7 +36,14 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "dev": ["hypothesis", "pre-commit", "pytest", "pytest-xdist", "ruff"],
+        "dev": [
+            "gcp-storage-emulator",
+            "hypothesis",
+            "pre-commit",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+        ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },
     entry_points={

@@ -1,6 +1,7 @@
 """Kills jobs at random moments and compares them with untouched ones.
 
-    python tests/soak.py --kills=100
+    python -m tests.soak --kills=100
+    python -m tests.soak --kills=40 --bucket
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
@@ -15,6 +16,7 @@ import concurrent.futures
 import dataclasses
 import json
 import logging
+import os
 import pathlib
 import random
 import re
@@ -31,6 +33,8 @@ import tqdm
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
+from tests import gcs
+from trainer.claim import STALE_SECONDS
 from trainer.command import quiet_tensorflow
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -68,18 +72,86 @@ class Tally:
     differences: list = dataclasses.field(default_factory=list)
 
 
+class LocalPlace:
+    """A job directory on the disk.
+
+    Attributes:
+        location: the job's `--job_dir`.
+        folder: where its files can be looked at.
+        environment: variables that the job needs.
+    """
+
+    def __init__(self, folder):
+        self.name = folder.name
+        self.location = str(folder)
+        self.folder = folder
+        self.environment = {}
+
+    def move(self, rng):
+        """Restarts on the same machine: there is no other one."""
+
+    def fetch(self):
+        """Returns a folder with what a finished job left."""
+        return self.folder
+
+
+class BucketPlace:
+    """A job directory in a bucket, staged on one machine after another."""
+
+    def __init__(self, server, folder):
+        self.name = folder.name
+        self.location = f"gs://{server.name}/{folder.name}"
+        self._server = server
+        self._root = folder
+        self._machines = 0
+        self._use_machine()
+
+    def _use_machine(self):
+        cache = self._root / f"machine-{self._machines}"
+        self.environment = {
+            "STORAGE_EMULATOR_HOST": self._server.address,
+            "XDG_CACHE_HOME": str(cache),
+        }
+        self.folder = (
+            cache
+            / "vae-trainer"
+            / "jobs"
+            / (self.location.removeprefix("gs://"))
+        )
+
+    def move(self, rng):
+        """Half of the restarts are on a machine that has nothing yet."""
+        if rng.random() < 0.5:
+            self._machines += 1
+            self._use_machine()
+            # Nobody waits here for the dead job's claim to go stale.
+            self._server.clock_offset_seconds += STALE_SECONDS + 1
+
+    def fetch(self):
+        """Downloads the bucket, and nothing but the bucket."""
+        folder = self._root / "fetched"
+        prefix = f"{self._root.name}/"
+        for name, content in self._server.objects().items():
+            if name.startswith(prefix):
+                path = folder / name.removeprefix(prefix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        return folder
+
+
 class Life:
     """One process of a job, from its start to its end or its death."""
 
-    def __init__(self, job_dir, flags):
-        self._job_dir = job_dir
+    def __init__(self, place, flags):
+        self._job_dir = place.folder
         self._lines = []
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "trainer.task"),
-                *(f"--job_dir={job_dir}", *flags),
+                *(f"--job_dir={place.location}", *flags),
             ],
             cwd=ROOT,
+            env=os.environ | place.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -218,29 +290,29 @@ def differences(one, other):
             found.append(str(path))
     leftovers = [
         str(path.relative_to(other))
-        for pattern in ("unfinished", "**/.unfinished*", "damaged")
+        for pattern in ("unfinished", "**/.unfinished*", "damaged", "*.tail-*")
         for path in other.glob(pattern)
     ]
     return found + leftovers
 
 
-def finish(job_dir, flags):
+def finish(place, flags):
     """Runs a job to its end.
 
     Raises:
         RuntimeError: it ended badly.
     """
-    life = Life(job_dir, flags)
+    life = Life(place, flags)
     code = life.wait(300)
     if code != 0:
-        raise RuntimeError(f"{job_dir} exited {code}:\n{life.output}")
+        raise RuntimeError(f"{place.name} exited {code}:\n{life.output}")
 
 
-def torture(job_dir, flags, kills, rng, tally, lock, advance):
+def torture(place, flags, kills, rng, tally, lock, advance):
     """Kills a job `kills` times, and then lets it end."""
     done = 0
     while done < kills:
-        life = Life(job_dir, flags)
+        life = Life(place, flags)
         shares = [share for share, _ in WAITS.values()]
         (what,) = rng.choices(list(WAITS), shares)
         life.wait_for(what)
@@ -249,7 +321,9 @@ def torture(job_dir, flags, kills, rng, tally, lock, advance):
             tally.restarts += 1
         if code is not None:
             if code != 0:
-                raise RuntimeError(f"{job_dir} exited {code}:\n{life.output}")
+                raise RuntimeError(
+                    f"{place.name} exited {code}:\n{life.output}"
+                )
             break  # It ended before the kill: the next run takes the rest.
         number = rng.choice((signal.SIGKILL, signal.SIGTERM))
         phase = life.phase()
@@ -262,6 +336,7 @@ def torture(job_dir, flags, kills, rng, tally, lock, advance):
         }[number]
         done += 1
         advance()
+        place.move(rng)
         with lock:
             tally.kills[phase, number.name] += 1
             if number == signal.SIGTERM:
@@ -270,15 +345,25 @@ def torture(job_dir, flags, kills, rng, tally, lock, advance):
                 )
             if code not in expected:
                 tally.differences.append(
-                    f"{job_dir.name}: {number.name} during {phase} ended in "
+                    f"{place.name}: {number.name} during {phase} ended in "
                     f"{code} after {seconds:.1f} s:\n{life.output}"
                 )
-    finish(job_dir, flags)
+    finish(place, flags)
     return done
 
 
-def soak(kills, replica_counts, seed, folder, jobs=2):
-    """Kills jobs until enough kills have happened; returns a `Tally`."""
+def soak(kills, replica_counts, seed, folder, jobs=2, server=None):
+    """Kills jobs until enough kills have happened; returns a `Tally`.
+
+    Args:
+        kills: how many.
+        replica_counts: list of int, for the runs in turn.
+        seed: int, of the moments of the kills.
+        folder: an empty `pathlib.Path`.
+        jobs: runs at a time.
+        server: the `gcs.Server` of a bucket for the job directories; None
+            puts them into `folder`.
+    """
     tally, lock = Tally(), threading.Lock()
     flags_of = {
         count: (*FLAGS, f"--virtual_devices={count}")
@@ -286,7 +371,7 @@ def soak(kills, replica_counts, seed, folder, jobs=2):
     }
     untouched = {count: folder / f"untouched-{count}" for count in flags_of}
     for count, job_dir in untouched.items():
-        finish(job_dir, flags_of[count])
+        finish(LocalPlace(job_dir), flags_of[count])
     numbers = iter(range(10**6))
     left = kills
 
@@ -303,8 +388,13 @@ def soak(kills, replica_counts, seed, folder, jobs=2):
                     number = next(numbers)
                 count = replica_counts[number % len(replica_counts)]
                 job_dir = folder / f"run-{number}-replicas-{count}"
+                place = (
+                    BucketPlace(server, job_dir)
+                    if server
+                    else LocalPlace(job_dir)
+                )
                 done = torture(
-                    job_dir,
+                    place,
                     flags_of[count],
                     share,
                     random.Random(f"{seed}-{number}"),
@@ -312,7 +402,7 @@ def soak(kills, replica_counts, seed, folder, jobs=2):
                     lock,
                     bar.update,
                 )
-                found = differences(untouched[count], job_dir)
+                found = differences(untouched[count], place.fetch())
                 with lock:
                     left += share - done
                     tally.runs += 1
@@ -356,18 +446,25 @@ def main():
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument(
+        "--bucket", action="store_true", help="job directories in a bucket"
+    )
     arguments = parser.parse_args()
     # Its reader warns of each restart that it finds in the events.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     with quiet_tensorflow():
         import tensorflow  # noqa: F401 - TensorBoard's reader would load it.
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as folder,
+        gcs.serve(bucket="bucket") as server,
+    ):
         tally = soak(
             arguments.kills,
             arguments.replicas,
             arguments.seed,
             pathlib.Path(folder),
             arguments.jobs,
+            server if arguments.bucket else None,
         )
     print(report(tally))
     return 1 if tally.differences else 0

@@ -57,7 +57,8 @@ class Mirror:
         self._error = None
         self._wake = threading.Event()
         self._final = False
-        self.cpu_seconds = 0.0
+        self._sent_files = 0
+        self._cpu_seconds = 0.0
         self._thread = threading.Thread(
             target=self._work, name="mirror", daemon=True
         )
@@ -117,7 +118,8 @@ class Mirror:
         """
         self._final = True
         self._wake.set()
-        end = time.monotonic() + seconds
+        started = time.monotonic()
+        end = started + seconds
         total = left = sum(self._pending().values())
         with console.byte_bar("Uploading", total) as advance:
             while self._thread.is_alive() and time.monotonic() < end:
@@ -125,6 +127,13 @@ class Mirror:
                 before, left = left, sum(self._pending().values())
                 advance(max(before - left, 0))
         if self._error is None and not self._thread.is_alive():
+            if self._sent_files:
+                console.line(
+                    f"Everything is in {self._store.url}: sent "
+                    f"{self._store.bytes_sent / 1e6:.1f} MB with "
+                    f"{self._cpu_seconds:.1f} s of CPU, and waited "
+                    f"{time.monotonic() - started:.1f} s for the rest."
+                )
             return
         missing = sorted(self._pending())
         named = ", ".join(missing[:_NAMED_IN_ERRORS])
@@ -151,7 +160,7 @@ class Mirror:
         except Exception as error:
             self._error = error
         finally:
-            self.cpu_seconds = time.thread_time()
+            self._cpu_seconds = time.thread_time()
 
     def _publish(self):
         """One round: everything that differs, in the order that is safe."""
@@ -271,6 +280,7 @@ class Mirror:
         self._write_record()
 
     def _note(self, name, info):
+        self._sent_files += 1
         self._published[name] = _Published(
             info.generation, info.size, info.crc32c
         )

@@ -237,10 +237,11 @@ class ObjectStore:
         place = f"{self.url}/{name}" if name else self.url
         try:
             yield
+        except auth_exceptions.TransportError as error:
+            raise self._unreachable(doing, place, error) from error
         except (
             api_exceptions.Unauthorized,
-            auth_exceptions.DefaultCredentialsError,
-            auth_exceptions.RefreshError,
+            auth_exceptions.GoogleAuthError,
         ) as error:
             raise JobDirError(
                 f"Not signed in for {place} ({_first_line(error)}); sign in "
@@ -266,16 +267,18 @@ class ObjectStore:
         except (
             api_exceptions.GoogleAPICallError,
             api_exceptions.RetryError,
-            auth_exceptions.TransportError,
             InvalidResponse,
             requests.RequestException,
             ConnectionError,
         ) as error:
-            raise StorageUnavailableError(
-                f"The bucket could not be reached when {doing} {place} "
-                f"({_first_line(error)}); run the same command again when it "
-                "can be."
-            ) from error
+            raise self._unreachable(doing, place, error) from error
+
+    def _unreachable(self, doing, place, error):
+        return StorageUnavailableError(
+            f"The bucket could not be reached when {doing} {place} "
+            f"({_first_line(error)}); run the same command again when it "
+            "can be."
+        )
 
 
 def crc32c(content):

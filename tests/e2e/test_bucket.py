@@ -1,0 +1,235 @@
+"""Whole jobs whose job directory is in a bucket, and what goes wrong there."""
+
+import json
+import signal
+
+import pytest
+
+import trainer
+from tests import gcs
+from tests.e2e.jobs import SMALL, wait_for
+from tests.soak import BucketPlace, differences
+from tests.test_datasets import write_idx_folder
+from trainer import checkpoint
+from trainer.claim import STALE_SECONDS
+
+TWO_EPOCHS = (*SMALL, "--epochs=2")
+IMPATIENT = "--storage_timeout_seconds=3"
+
+
+@pytest.fixture
+def server():
+    with gcs.serve(bucket="bucket") as server:
+        yield server
+
+
+@pytest.fixture
+def place(server, tmp_path):
+    """Where a test's job goes in the bucket."""
+    return BucketPlace(server, tmp_path / "job")
+
+
+@pytest.fixture
+def run_there(run, place):
+    """Runs a command on the job in the bucket; as `run`."""
+
+    def run_there(*flags, **settings):
+        return run(
+            *flags, job_dir=place.location, **place.environment, **settings
+        )
+
+    return run_there
+
+
+def move_to_another_machine(place):
+    class Always:
+        def random(self):
+            return 0.0
+
+    place.move(Always())
+
+
+def test_a_job_in_a_bucket_equals_one_on_the_disk(
+    run_there, place, server, untouched
+):
+    code, out, err = run_there(*TWO_EPOCHS)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "New job in gs://bucket/job."
+    assert "Pictures: gs://bucket/job/plots" in out
+    assert "job/claim.json" not in server.objects()
+    assert differences(untouched, place.fetch()) == []
+    move_to_another_machine(place)
+    code, out, err = run_there(*TWO_EPOCHS)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "Finished: gs://bucket/job is at step 40."
+
+
+def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
+    assert run_there(*SMALL, "--epochs=1")[0] == 0
+    code, out, err = run_there(module="trainer.evaluate")
+    assert (code, err) == (0, "")
+    assert "Step 20 of gs://bucket/job" in out
+    code, out, err = run_there("--rows=3", module="trainer.generate")
+    assert (code, err) == (0, "")
+    assert "job/plots/step-0000020/traversals.png" in server.objects()
+    code, out, err = run_there(module="trainer.export")
+    assert (code, err) == (0, "")
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    vae = trainer.load("gs://bucket/job", 20)
+    variables = checkpoint.variables_of(vae, None)
+    assert "decoder/decoder_dense/kernel" in variables
+
+
+def test_data_comes_from_a_bucket_once_and_verified(
+    run_there, place, server, tmp_path
+):
+    write_idx_folder(tmp_path / "idx", train=64, test=10)
+    for path in (tmp_path / "idx").iterdir():
+        server.write(f"data/{path.name}", path.read_bytes())
+    flags = (*SMALL[3:], "--dataset=idx", "--data_dir=gs://bucket/data")
+    code, out, err = run_there(*flags, "--max_steps=2")
+    assert (code, err) == (0, "")
+    assert "Training on 64 images of idx" in out
+    server.reset_counters()
+    assert run_there(*flags, "--max_steps=3")[0] == 0
+    asked = [path for method, path in server.requests if "data/" in path]
+    assert not any("alt=media" in path for path in asked)
+    server.corrupt("data/train-images-idx3-ubyte.gz")
+    move_to_another_machine(place)
+    code, _, err = run_there(*flags, "--max_steps=4")
+    assert code == 1
+    assert "train-images-idx3-ubyte.gz does not have the checksum" in err
+
+
+def test_a_killed_job_goes_on_on_another_machine(
+    start, run_there, place, untouched
+):
+    process = start(
+        *SMALL, "--epochs=2", "--checkpoint_steps=4", "--steps_per_call=1",
+        job_dir=place.location, **place.environment,
+    )  # fmt: skip
+    wait_for(process, "Epoch 1")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    step = int(err.split("at step ")[1].split(";")[0])
+    move_to_another_machine(place)
+    code, out, err = run_there(*SMALL, "--epochs=2")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Resuming gs://bucket/job at step {step}.")
+    assert differences(untouched, place.fetch()) == []
+
+
+def take_the_object(server):
+    server.write("job/metrics.jsonl", b'{"step": 1, "split": "train"}\n')
+
+
+FAULTS = {
+    "503 burst": (lambda s: s.fail(503, times=3), 0, ""),
+    "429 burst": (lambda s: s.fail(429, times=3), 0, ""),
+    "dropped connections": (lambda s: s.drop(times=3), 0, ""),
+    "lost answers": (
+        lambda s: s.lose_answer(times=3, match="upload|compose"), 0, ""
+    ),
+    "slow link": (lambda s: s.slow(2_000_000), 0, ""),
+    "outage": (
+        lambda s: s.outage(True), 75, "The bucket could not be reached",
+    ),
+    "expired token": (lambda s: s.fail(401, times=999), 1, "Not signed in"),
+    "permission denied": (
+        lambda s: s.fail(403, times=999), 1, "Permission denied",
+    ),
+    "an object that changes under us": (
+        take_the_object, 1, "was changed or deleted by somebody else",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_mid_run_is_survived_or_said_and_loses_nothing(
+    start, run_there, place, server, untouched, fault
+):
+    break_it, expected, message = FAULTS[fault]
+    # A burst takes the client some seconds; what lasts need not take longer.
+    patience = [IMPATIENT] if expected else []
+    process = start(
+        *TWO_EPOCHS, *patience, job_dir=place.location, **place.environment
+    )
+    wait_for(process, "Epoch 1")
+    break_it(server)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == expected, err
+    assert message in err
+    assert err.count("\n") == (1 if expected else 0)
+    server.forget_faults()
+    server.outage(False)
+    if fault == "an object that changes under us":
+        return  # Somebody else's job is there now; ours wrote nothing more.
+    # The next start on this machine sends what is left, and need not wait.
+    code, out, err = run_there(*TWO_EPOCHS)
+    assert (code, err) == (0, "")
+    if expected:
+        assert "New job" not in out
+    assert differences(untouched, place.fetch()) == []
+
+
+def test_a_bucket_that_is_not_there_is_said(run, tmp_path, server):
+    variables = {
+        "STORAGE_EMULATOR_HOST": server.address,
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    code, _, err = run(*SMALL, job_dir="gs://no-such-bucket/a", **variables)
+    assert code == 1
+    assert err.startswith("ERROR: There is no bucket no-such-bucket")
+    assert err.count("\n") == 1
+    for status, message in ((403, "Permission denied"), (401, "Not signed")):
+        server.fail(status, times=99)
+        code, out, err = run(*SMALL, job_dir="gs://bucket/a", **variables)
+        assert code == 1
+        assert message in err
+        assert "New job" not in out
+        server.forget_faults()
+
+
+def test_could_not_look_is_never_nothing_there(run_there, server):
+    assert run_there(*SMALL, "--epochs=1")[0] == 0
+    before = server.objects()
+    server.fail(503, times=None, match="GET .*/o\\?")
+    code, out, err = run_there(*TWO_EPOCHS, IMPATIENT)
+    assert code == 75
+    assert "The bucket could not be reached when listing" in err
+    assert "New job" not in out
+    server.forget_faults()
+    after = server.objects()
+    after.pop("job/claim.json", None)
+    assert after == before
+
+
+def test_a_job_that_lost_its_claim_stops(start, place, server):
+    process = start(
+        *SMALL, "--epochs=5000", job_dir=place.location, **place.environment
+    )
+    wait_for(process, "Epoch 1")
+    server.write("job/claim.json", json.dumps({"holder": "b"}).encode())
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "The claim on gs://bucket/job was taken by another job" in err
+    assert server.objects()["job/claim.json"] == b'{"holder": "b"}'
+
+
+def test_a_live_job_elsewhere_is_not_disturbed(start, run_there, place, server):
+    process = start(
+        *SMALL, "--epochs=5000", job_dir=place.location, **place.environment
+    )
+    wait_for(process, "Epoch 1")
+    move_to_another_machine(place)
+    server.clock_offset_seconds -= STALE_SECONDS + 1
+    code, out, err = run_there(*SMALL, "--epochs=5000")
+    assert code == 1
+    assert "was claimed" in out
+    assert "gs://bucket/job is in use by process" in err
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75

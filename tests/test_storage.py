@@ -1,0 +1,484 @@
+"""The bucket, from single objects up to the claim and the mirror."""
+
+import dataclasses
+import json
+import socket
+
+import pytest
+from gcp_storage_emulator import server as gcp_emulator
+
+from tests import gcs
+from trainer import claim as claim_lib, storage
+from trainer.claim import BucketClaim
+from trainer.errors import (
+    ConfigError,
+    InterruptedJobError,
+    JobDirError,
+    StorageUnavailableError,
+)
+from trainer.job_dir import JobDir
+from trainer.mirror import Mirror
+from trainer.storage import ObjectChangedError, ObjectStore
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A bucket of its own, and a client that retries quickly."""
+    monkeypatch.setattr(
+        storage,
+        "DEFAULT_RETRY",
+        storage.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
+    )
+    with gcs.serve(bucket="bucket") as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
+        yield server
+
+
+def new_store(seconds=3.0):
+    return ObjectStore("gs://bucket/job", seconds)
+
+
+@pytest.fixture
+def store(server):
+    del server
+    return new_store()
+
+
+class FreeClaim:
+    """A claim that is always held."""
+
+    def check(self):
+        """Raises nothing."""
+
+
+@pytest.fixture
+def job(tmp_path):
+    with JobDir(tmp_path / "staging").claim() as job:
+        yield job
+
+
+def put(job, name, content):
+    path = job.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def put_checkpoint(job, step, content=b"weights"):
+    name = f"checkpoints/step-{step:07d}"
+    put(job, f"{name}/state.npz", content)
+    put(job, f"{name}/manifest.json", f"manifest of {step}".encode())
+
+
+def publish(job, store, console, claim=None):
+    """One whole life of a mirror."""
+    mirror = Mirror(job, store, claim or FreeClaim())
+    mirror.pull(console)
+    mirror.start()
+    mirror.finish(10, console)
+    return mirror
+
+
+def in_bucket(server):
+    return {
+        name.removeprefix("job/"): content
+        for name, content in server.objects().items()
+    }
+
+
+def test_objects_are_written_read_listed_and_deleted(store):
+    info = store.write("a/b", b"hello")
+    assert store.read("a/b", info.generation) == b"hello"
+    assert store.list() == {"a/b": dataclasses.replace(info)}
+    assert (info.size, info.crc32c) == (5, storage.crc32c(b"hello"))
+    newer = store.write("a/b", b"hello again", info.generation)
+    assert newer.generation != info.generation
+    store.delete("a/b", newer.generation)
+    store.delete("a/b", newer.generation)
+    assert store.info("a/b") is None
+
+
+def test_an_independent_emulator_agrees(monkeypatch):
+    """What our own test server may have misunderstood, this one has not.
+
+    It knows no preconditions; what it can say is that the requests are right.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host, port = free.getsockname()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    with gcp_emulator.create_server(
+        host, port, in_memory=True, default_bucket="bucket"
+    ):
+        store = new_store()
+        large = bytes(range(256)) * 40_000  # Above 8 MiB: a resumable upload.
+        info = store.write("large", large)
+        assert (info.size, info.crc32c) == (len(large), storage.crc32c(large))
+        before = store.write("log", b"one ")
+        whole = storage.crc32c(b"one two")
+        after = store.append("log", b"two", before, whole)
+        assert after.crc32c == whole
+        assert store.read("log") == b"one two"
+        assert store.read("large") == large
+        assert set(store.list()) == {"large", "log"}
+        store.delete("log", after.generation)
+        assert store.info("log") is None
+
+
+def test_nobody_elses_object_is_overwritten_or_deleted(store):
+    info = store.write("name", b"mine")
+    theirs = new_store().write("name", b"theirs", info.generation)
+    for write in (
+        lambda: store.write("name", b"mine again", info.generation),
+        lambda: store.write("name", b"mine again"),
+        lambda: store.append("name", b"more", info, 0),
+        lambda: store.delete("name", info.generation),
+        lambda: store.read("name", info.generation),
+    ):
+        with pytest.raises(ObjectChangedError, match="by somebody else"):
+            write()
+    assert store.read("name", theirs.generation) == b"theirs"
+
+
+def test_appending_sends_only_what_is_new(store, server):
+    info = store.write("log", b"x" * 10_000)
+    whole = storage.crc32c(b"x" * 10_000 + b"tail")
+    server.reset_counters()
+    after = store.append("log", b"tail", info, whole)
+    assert server.bytes_received < 2_000
+    assert store.read("log", after.generation).endswith(b"xtail")
+    assert list(store.list()) == ["log"]
+
+
+def test_an_answer_lost_after_the_commit_is_not_a_conflict(store, server):
+    server.lose_answer(times=1, match="upload")
+    info = store.write("name", b"content")
+    assert store.read("name", info.generation) == b"content"
+    server.lose_answer(times=1, match="compose")
+    after = store.append("name", b"!", info, storage.crc32c(b"content!"))
+    assert store.read("name", after.generation) == b"content!"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "error", "message"),
+    [
+        (lambda s: s.fail(503, times=3), None, ""),
+        (lambda s: s.fail(429, times=3), None, ""),
+        (lambda s: s.drop(times=2), None, ""),
+        (lambda s: s.outage(True), StorageUnavailableError, "not be reached"),
+        (lambda s: s.fail(401, times=99), JobDirError, "Not signed in"),
+        (lambda s: s.fail(403, times=99), JobDirError, "Permission denied"),
+    ],
+)
+def test_a_burst_is_survived_and_a_refusal_is_said(
+    store, server, break_it, error, message
+):
+    break_it(server)
+    if error is None:
+        assert store.write("name", b"x").size == 1
+        return
+    for call in (
+        lambda: store.write("name", b"x"),
+        store.list,
+        lambda: store.read("name"),
+    ):
+        with pytest.raises(error, match=message) as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_a_missing_bucket_and_a_missing_name_are_said(server):
+    missing = ObjectStore("gs://no-such-bucket/job", 1)
+    for call in (missing.list, lambda: missing.write("a", b"")):
+        with pytest.raises(JobDirError, match="There is no bucket no-such"):
+            call()
+    with pytest.raises(ConfigError, match="names no bucket"):
+        ObjectStore("gs://", 1)
+
+
+def test_a_damaged_object_is_noticed(store, server):
+    store.write("name", b"content" * 100)
+    server.corrupt("job/name")
+    with pytest.raises(ObjectChangedError, match="is damaged"):
+        store.read("name")
+
+
+def test_the_bucket_becomes_what_the_staging_folder_is(
+    job, store, server, console
+):
+    put(job, "config.json", b"{}")
+    put(job, "metrics.jsonl", b"row\n")
+    put(job, "logs/train/events.1", b"events")
+    put(job, "plots/generated.png", b"picture")
+    put(job, "finished.json", b"{}")
+    put(job, "unfinished/step-0000002/state.npz", b"half")
+    put(job, "damaged/step-0000001/state.npz", b"bad")
+    put_checkpoint(job, 1)
+    put_checkpoint(job, 2)
+    publish(job, store, console)
+    assert in_bucket(server) == {
+        "config.json": b"{}",
+        "metrics.jsonl": b"row\n",
+        "logs/train/events.1": b"events",
+        "plots/generated.png": b"picture",
+        "finished.json": b"{}",
+        "checkpoints/step-0000001/state.npz": b"weights",
+        "checkpoints/step-0000001/manifest.json": b"manifest of 1",
+        "checkpoints/step-0000002/state.npz": b"weights",
+        "checkpoints/step-0000002/manifest.json": b"manifest of 2",
+    }
+
+
+def test_a_checkpoint_becomes_visible_after_its_rows_and_its_data(
+    job, store, server, console
+):
+    put(job, "config.json", b"{}")
+    put(job, "metrics.jsonl", b"row\n")
+    put(job, "finished.json", b"{}")
+    put_checkpoint(job, 7)
+    order = []
+    write = store.write
+    store.write = lambda name, *rest: (order.append(name), write(name, *rest))[
+        1
+    ]
+    publish(job, store, console)
+    assert order == [
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints/step-0000007/state.npz",
+        "checkpoints/step-0000007/manifest.json",
+        "finished.json",
+    ]
+
+
+def test_what_is_gone_from_the_staging_folder_goes_manifest_first(
+    job, store, server, console
+):
+    put_checkpoint(job, 1)
+    put(job, "finished.json", b"{}")
+    publish(job, store, console)
+    put_checkpoint(job, 2)
+    (job.root / "finished.json").unlink()
+    for name in ("state.npz", "manifest.json"):
+        (job.checkpoint(1) / name).unlink()
+    order = []
+    delete = store.delete
+    store.delete = lambda name, g: (order.append(name), delete(name, g))[1]
+    publish(job, store, console)
+    assert order == [
+        "finished.json",
+        "checkpoints/step-0000001/manifest.json",
+        "checkpoints/step-0000001/state.npz",
+    ]
+    assert set(in_bucket(server)) == {
+        "checkpoints/step-0000002/state.npz",
+        "checkpoints/step-0000002/manifest.json",
+    }
+
+
+def test_logs_grow_without_being_sent_again(job, store, server, console):
+    mirror = Mirror(job, store, FreeClaim())
+    mirror.pull(console)
+    content = b""
+    for round_number in range(20):
+        content += b"%d" % round_number * 1000
+        put_in_place(job, "metrics.jsonl", content)
+        mirror._publish()
+        assert in_bucket(server)["metrics.jsonl"] == content
+    assert store.bytes_sent == len(content)
+    # A resumed job drops rows: then the file is another one.
+    put(job, "metrics.jsonl", b"rewritten")
+    publish(job, store, console)
+    assert in_bucket(server)["metrics.jsonl"] == b"rewritten"
+
+
+def put_in_place(job, name, content):
+    """Appends, as the job does: the file stays the same file."""
+    with open(job.root / name, "ab") as file:
+        file.write(content[file.tell() :])
+
+
+def test_an_unchanged_folder_is_not_sent_again(job, store, server, console):
+    put(job, "config.json", b"{}")
+    put(job, "metrics.jsonl", b"row\n")
+    put_checkpoint(job, 1)
+    publish(job, store, console)
+    server.reset_counters()
+    again = new_store()
+    publish(job, again, console)
+    assert again.bytes_sent == 0
+
+
+def test_an_empty_machine_gets_what_the_bucket_has(
+    job, store, server, console, tmp_path
+):
+    put(job, "config.json", b"{}")
+    put(job, "logs/test/events.1", b"events")
+    put_checkpoint(job, 1)
+    publish(job, store, console)
+    # What a killed job leaves: half a checkpoint, half an append.
+    server.write("job/checkpoints/step-0000009/state.npz", b"half")
+    server.write("job/metrics.jsonl.tail-12ab34cd", b"row")
+    with JobDir(tmp_path / "other").claim() as other:
+        publish(other, new_store(), console)
+        assert (other.root / "config.json").read_bytes() == b"{}"
+        assert (other.root / "logs/test/events.1").read_bytes() == b"events"
+        assert (other.checkpoint(1) / "state.npz").read_bytes() == b"weights"
+        assert not other.checkpoint(9).exists()
+    assert not any("0000009" in n or "tail" in n for n in in_bucket(server))
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_start(
+    job, store, server, console
+):
+    put(job, "config.json", b"{}")
+    publish(job, store, console)
+    put_checkpoint(job, 5)
+    mirror = Mirror(job, new_store(0.3), FreeClaim())
+    mirror.pull(console)
+    server.outage(True)
+    mirror.start()
+    with pytest.raises(StorageUnavailableError) as error:
+        mirror.finish(5, console)
+    assert "Not everything is in gs://bucket/job" in str(error.value)
+    assert "checkpoints/step-0000005/manifest.json" in str(error.value)
+    server.outage(False)
+    publish(job, new_store(), console)
+    assert "checkpoints/step-0000005/manifest.json" in in_bucket(server)
+
+
+def test_a_staging_folder_that_others_have_overtaken_is_given_up(
+    job, store, server, console
+):
+    put(job, "config.json", b"{}")
+    publish(job, store, console)
+    put_checkpoint(job, 5)
+    info = store.info("config.json")
+    store.write("config.json", b'{"newer": 1}', info.generation)
+    publish(job, new_store(), console)
+    assert (job.root / "config.json").read_bytes() == b'{"newer": 1}'
+    assert not job.checkpoint(5).exists()
+
+
+def test_an_object_that_changes_under_the_job_stops_it(
+    job, store, server, console
+):
+    put(job, "metrics.jsonl", b"row\n")
+    mirror = Mirror(job, store, FreeClaim())
+    mirror.pull(console)
+    mirror._publish()
+    server.write("job/metrics.jsonl", b"theirs")
+    put_in_place(job, "metrics.jsonl", b"row\nrow\n")
+    mirror.start()
+    with pytest.raises(ObjectChangedError, match="by somebody else"):
+        mirror.finish(5, console)
+    assert in_bucket(server)["metrics.jsonl"] == b"theirs"
+    with pytest.raises(ObjectChangedError):
+        mirror.check()
+
+
+def test_a_damaged_checkpoint_in_the_bucket_can_be_passed_again(
+    job, store, server, console, tmp_path
+):
+    put_checkpoint(job, 1)
+    put_checkpoint(job, 2)
+    publish(job, store, console)
+    server.corrupt("job/checkpoints/step-0000002/state.npz")
+    with JobDir(tmp_path / "other").claim() as other:
+        mirror = Mirror(other, new_store(), FreeClaim())
+        mirror.pull(console)
+        assert not (other.checkpoint(2) / "state.npz").exists()
+        # As restore_newest does with a damaged one, and then the step again.
+        (other.checkpoint(2)).rename(other.root / "damaged")
+        put_checkpoint(other, 2, b"weights, once more")
+        mirror.start()
+        mirror.finish(5, console)
+    assert (
+        in_bucket(server)["checkpoints/step-0000002/state.npz"]
+        == b"weights, once more"
+    )
+
+
+def test_a_name_that_leaves_the_folder_is_refused(job, store, server, console):
+    server.write("job/../../evil", b"x")
+    with pytest.raises(JobDirError, match="would land outside"):
+        Mirror(job, store, FreeClaim()).pull(console)
+
+
+@pytest.fixture
+def quick_claims(monkeypatch):
+    monkeypatch.setattr(claim_lib, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(claim_lib, "_POLL_SECONDS", 0.05)
+
+
+def test_a_live_claim_is_refused(store, quick_claims, console, stop, capsys):
+    first = BucketClaim(store, "machine-a")
+    first.acquire(console, stop)
+    with pytest.raises(JobDirError, match="is in use by process"):
+        BucketClaim(new_store(), "machine-b").acquire(console, stop)
+    assert "to see whether it still runs" in capsys.readouterr().out
+    first.check()
+    first.release()
+    BucketClaim(new_store(), "machine-b").acquire(console, stop)
+
+
+def test_a_stale_claim_is_taken_by_the_servers_clock(
+    store, server, console, stop
+):
+    dead = BucketClaim(store, "machine-a")
+    dead._take(0)
+    server.clock_offset_seconds += claim_lib.STALE_SECONDS + 1
+    BucketClaim(new_store(), "machine-b").acquire(console, stop)
+    holder = json.loads(server.objects()["job/claim.json"])
+    assert holder["machine"] == "machine-b"
+
+
+def test_the_same_machine_need_not_wait_for_its_own_claim(
+    store, server, console, stop
+):
+    BucketClaim(store, "machine-a")._take(0)
+    BucketClaim(new_store(), "machine-a").acquire(console, stop)
+    assert list(in_bucket(server)) == ["claim.json"]
+
+
+def test_waiting_for_a_claim_can_be_stopped(store, console, stop):
+    BucketClaim(store, "machine-a")._take(0)
+    stop.request("SIGTERM")
+    with pytest.raises(InterruptedJobError):
+        BucketClaim(new_store(), "machine-b").acquire(console, stop)
+
+
+def test_who_lost_the_claim_writes_nothing_more(
+    job, store, server, quick_claims, console, stop
+):
+    claim = BucketClaim(store, "machine-a")
+    claim.acquire(console, stop)
+    info = store.info("claim.json")
+    try:
+        store.write("claim.json", b'{"machine": "b"}', info.generation)
+    except ObjectChangedError:  # It was renewed in between.
+        info = store.info("claim.json")
+        store.write("claim.json", b'{"machine": "b"}', info.generation)
+    put(job, "config.json", b"{}")
+    for _ in range(100):
+        if claim._error is not None:
+            break
+        stop_waiting = claim._released.wait(0.05)
+        assert not stop_waiting
+    with pytest.raises(JobDirError, match="was taken by another job"):
+        publish(job, new_store(), console, claim)
+    claim.release()
+    assert in_bucket(server) == {"claim.json": b'{"machine": "b"}'}
+
+
+def test_a_claim_that_cannot_be_renewed_silences_its_job(
+    store, monkeypatch, console, stop
+):
+    claim = BucketClaim(store, "machine-a")
+    claim.acquire(console, stop)
+    claim.check()
+    now = claim_lib.time.monotonic()
+    monkeypatch.setattr(
+        claim_lib.time, "monotonic", lambda: now + claim_lib.SILENT_SECONDS + 1
+    )
+    with pytest.raises(StorageUnavailableError, match="could not be renewed"):
+        claim.check()
