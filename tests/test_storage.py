@@ -8,8 +8,9 @@ import pytest
 from gcp_storage_emulator import server as gcp_emulator
 
 from tests import gcs
-from trainer import claim as claim_lib, storage
+from trainer import bucket_job, claim as claim_lib, storage
 from trainer.claim import BucketClaim
+from trainer.config import TrainConfig
 from trainer.errors import (
     ConfigError,
     InterruptedJobError,
@@ -18,11 +19,12 @@ from trainer.errors import (
 )
 from trainer.job_dir import JobDir
 from trainer.mirror import Mirror
+from trainer.stop_signal import StopSignal
 from trainer.storage import ObjectChangedError, ObjectStore
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
     """A bucket of its own, and a client that retries quickly."""
     monkeypatch.setattr(
         storage,
@@ -31,6 +33,7 @@ def server(monkeypatch):
     )
     with gcs.serve(bucket="bucket") as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         yield server
 
 
@@ -48,6 +51,9 @@ class FreeClaim:
     """A claim that is always held."""
 
     def check(self):
+        """Raises nothing."""
+
+    def ensure(self):
         """Raises nothing."""
 
 
@@ -470,15 +476,37 @@ def test_who_lost_the_claim_writes_nothing_more(
     assert in_bucket(server) == {"claim.json": b'{"machine": "b"}'}
 
 
-def test_a_claim_that_cannot_be_renewed_silences_its_job(
-    store, monkeypatch, console, stop
+def test_a_doubtful_claim_is_renewed_before_anything_is_published(
+    job, server, monkeypatch, console, stop
 ):
+    store = new_store(0.3)
     claim = BucketClaim(store, "machine-a")
     claim.acquire(console, stop)
-    claim.check()
-    now = claim_lib.time.monotonic()
-    monkeypatch.setattr(
-        claim_lib.time, "monotonic", lambda: now + claim_lib.SILENT_SECONDS + 1
-    )
-    with pytest.raises(StorageUnavailableError, match="could not be renewed"):
-        claim.check()
+    monkeypatch.setattr(claim_lib, "DOUBTFUL_SECONDS", -1)
+    before = store.info("claim.json").generation
+    put(job, "config.json", b"{}")
+    publish(job, store, console, claim)
+    assert store.info("claim.json").generation > before
+    put(job, "config.json", b'{"newer": 1}')
+    mirror = Mirror(job, store, claim)
+    mirror.pull(console)
+    server.fail(503, times=None, match="claim")
+    with pytest.raises(StorageUnavailableError, match=r"claim\.json"):
+        mirror.finish(5, console)
+    assert in_bucket(server)["config.json"] == b"{}"
+
+
+def test_a_job_that_will_not_start_leaves_the_bucket_as_it_is(
+    job, store, server, console
+):
+    put_checkpoint(job, 1)
+    publish(job, store, console)
+    server.corrupt("job/checkpoints/step-0000001/state.npz")
+    before = server.objects()
+    config = TrainConfig(job_dir="gs://bucket/job")
+    with (
+        pytest.raises(ZeroDivisionError),
+        bucket_job.open_to_write(config, console, StopSignal()),
+    ):
+        raise ZeroDivisionError
+    assert server.objects() == before

@@ -27,7 +27,6 @@ def open_to_write(config, console, stop):
         try:
             job.mirror = mirror_lib.Mirror(job, store, claim)
             job.mirror.pull(console)
-            job.mirror.start()
             try:
                 yield job
             except InterruptedJobError:
@@ -35,8 +34,9 @@ def open_to_write(config, console, stop):
                 raise
             except BaseException:
                 # What went wrong matters more than what is not sent yet.
-                with contextlib.suppress(TrainerError):
-                    job.mirror.finish(_STOP_SECONDS, console)
+                if job.mirror.is_started:
+                    with contextlib.suppress(TrainerError):
+                        job.mirror.finish(_STOP_SECONDS, console)
                 raise
             job.mirror.finish(config.storage_timeout_seconds, console)
         finally:

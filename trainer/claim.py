@@ -17,9 +17,9 @@ from trainer.storage import ObjectChangedError
 
 NAME = "claim.json"
 RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
-# A holder that could not renew for this long writes nothing more: by the time
-# that others may take the claim, it has long been silent.
-SILENT_SECONDS = 60.0
+# A claim that could not be renewed for this long is renewed again before
+# anything is published: others may take it soon.
+DOUBTFUL_SECONDS = 60.0
 _POLL_SECONDS = 2.0
 
 
@@ -46,6 +46,7 @@ class BucketClaim:
         self._info = None
         self._renewed = 0.0
         self._error = None
+        self._lock = threading.Lock()
         self._released = threading.Event()
 
     def acquire(self, console, stop):
@@ -90,21 +91,24 @@ class BucketClaim:
         ).start()
 
     def check(self):
-        """Raises if this job may not write any more.
+        """Raises if another job has taken the claim.
 
         Raises:
-            JobDirError: another job has taken the claim.
-            StorageUnavailableError: it could not be renewed for a minute.
+            JobDirError: it has, or this account may not renew it.
         """
         if self._error is not None:
             raise self._error
-        silent = time.monotonic() - self._renewed
-        if silent > SILENT_SECONDS:
-            raise StorageUnavailableError(
-                f"The claim on {self._store.url} could not be renewed for "
-                f"{silent:.0f} s; run the same command again when the bucket "
-                "can be reached."
-            )
+
+    def ensure(self):
+        """Makes sure of the claim before something is published.
+
+        Raises:
+            JobDirError: as `check`.
+            StorageUnavailableError: it could not be renewed.
+        """
+        self.check()
+        if time.monotonic() - self._renewed > DOUBTFUL_SECONDS:
+            self._renew()
 
     def release(self):
         """Gives the claim up, so that the next job need not wait."""
@@ -137,8 +141,8 @@ class BucketClaim:
             stop.check()
             time.sleep(min(_POLL_SECONDS, seconds))
 
-    def _renew_forever(self):
-        while not self._released.wait(RENEW_SECONDS):
+    def _renew(self):
+        with self._lock:
             try:
                 self._take(self._info.generation)
             except ObjectChangedError as error:
@@ -146,10 +150,16 @@ class BucketClaim:
                     f"The claim on {self._store.url} was taken by another "
                     "job; this one stops and writes nothing more."
                 )
-                self._error.__cause__ = error
-                return
-            except StorageUnavailableError:
-                continue  # `check` says so when it has lasted for too long.
+                raise self._error from error
             except JobDirError as error:
                 self._error = error
-                return
+                raise
+
+    def _renew_forever(self):
+        while not self._released.wait(RENEW_SECONDS):
+            try:
+                self._renew()
+            except StorageUnavailableError:
+                continue  # `ensure` tries again before it matters.
+            except JobDirError:
+                return  # `check` says so.

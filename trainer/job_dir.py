@@ -114,6 +114,11 @@ class JobDir:
             path.name not in _NOT_CONTENT for path in self.root.iterdir()
         )
 
+    def start_publishing(self):
+        """From now on, what is written here appears in the bucket."""
+        if self.mirror is not None:
+            self.mirror.start()
+
     def check(self):
         """Raises what keeps this job directory from being published."""
         if self.mirror is not None:

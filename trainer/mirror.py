@@ -57,6 +57,7 @@ class Mirror:
         self._error = None
         self._wake = threading.Event()
         self._final = False
+        self.is_started = False
         self._sent_files = 0
         self._cpu_seconds = 0.0
         self._thread = threading.Thread(
@@ -93,6 +94,7 @@ class Mirror:
 
     def start(self):
         """Starts to publish, every few seconds."""
+        self.is_started = True
         self._thread.start()
 
     def check(self):
@@ -118,6 +120,8 @@ class Mirror:
         """
         self._final = True
         self._wake.set()
+        if not self.is_started:
+            self.start()
         started = time.monotonic()
         end = started + seconds
         total = left = sum(self._pending().values())
@@ -245,7 +249,7 @@ class Mirror:
                     file.seek(0)
                     self._write(name, file.read(), known)
                 elif tail := file.read():
-                    self._claim.check()
+                    self._claim.ensure()
                     whole = google_crc32c.extend(known.crc32c, tail)
                     self._note(
                         name, self._store.append(name, tail, known, whole)
@@ -255,7 +259,7 @@ class Mirror:
         self._seen[name] = inode
 
     def _write(self, name, content, known):
-        self._claim.check()
+        self._claim.ensure()
         generation = known.generation if known is not None else 0
         try:
             info = self._store.write(name, content, generation)
@@ -273,7 +277,7 @@ class Mirror:
         self._note(name, info)
 
     def _delete(self, name):
-        self._claim.check()
+        self._claim.ensure()
         self._store.delete(name, self._published[name].generation)
         del self._published[name]
         self._seen.pop(name, None)

@@ -91,6 +91,7 @@ def train_and_evaluate(config, *, stop=None, console=None):
         jit_compile = _resolve_jit(config, cluster)
         job.write_record(config, data, jit_compile, cluster)
         job.finished_path.unlink(missing_ok=True)
+        job.start_publishing()
         stop.check()
         with cluster.strategy.scope():
             vae = build_vae(config, data.image_shape)
