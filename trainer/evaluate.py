@@ -21,6 +21,7 @@ def main():
             with quiet_tensorflow():
                 from trainer import evaluator  # noqa: F401 - loaded quietly.
             _evaluate(flag_values, stop)
+    stop.retire()
     return outcome.exit_code
 
 

@@ -34,6 +34,16 @@ class StopSignal:
             target=self._watch, args=(read_fd,), name="stop-signal", daemon=True
         ).start()
 
+    def retire(self):
+        """Ignores signals from now on: the exit code is decided.
+
+        Python restores the default handlers before it has ended, and a signal
+        that came then would replace the exit code; one that is ignored it
+        leaves alone.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
     def request(self, name):
         """Asks the job to stop; `name` is what the message will call it."""
         self._name = name

@@ -23,6 +23,7 @@ def main():
                 from trainer.train import train_and_evaluate
             stop.check()
             train_and_evaluate(config, stop=stop)
+    stop.retire()
     return outcome.exit_code
 
 

@@ -199,3 +199,16 @@ def test_commands_read_any_checkpoint(run, tmp_path, untouched, command):
         "evaluate": set(),
         "export": set(),  # The end of the job has exported them before.
     }[command]
+
+
+def test_a_signal_at_the_very_end_does_not_replace_the_exit_code(
+    start, job_dir
+):
+    process = start(*SMALL, "--max_steps=2", job_dir=job_dir)
+    wait_for(process, "Finished")
+    # Python takes a while to end with TensorFlow loaded.
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    process.communicate()
+    assert process.returncode in (0, 75)
