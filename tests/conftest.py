@@ -26,22 +26,26 @@ def pytest_configure(config):
     tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
+def small_job(**settings):
+    """Returns the config of a job of a few seconds."""
+    defaults = {
+        "dataset": "synthetic",
+        "train_examples": 320,
+        "test_examples": 50,
+        "batch_size": 32,
+        "epochs": 2,
+        "latent_dim": 8,
+        "summary_steps": 5,
+    }
+    return TrainConfig(**{**defaults, **settings})
+
+
 @pytest.fixture
 def small_config(tmp_path):
-    """Returns a function that makes the config of a job of a few seconds."""
+    """Returns `small_job` with a job directory of the test's own."""
 
     def make(**settings):
-        defaults = {
-            "job_dir": str(tmp_path / "job"),
-            "dataset": "synthetic",
-            "train_examples": 320,
-            "test_examples": 50,
-            "batch_size": 32,
-            "epochs": 2,
-            "latent_dim": 8,
-            "summary_steps": 5,
-        }
-        return TrainConfig(**{**defaults, **settings})
+        return small_job(**{"job_dir": str(tmp_path / "job"), **settings})
 
     return make
 

@@ -85,15 +85,14 @@ def test_a_second_job_on_the_same_directory_is_refused(start, run, job_dir):
     assert out.startswith("Resuming")
 
 
-@pytest.mark.parametrize("name", ["state.npz", "manifest.json"])
 def test_a_job_with_a_damaged_checkpoint_still_equals_the_untouched_one(
-    run, job_dir, untouched, name
+    run, job_dir, untouched
 ):
     code, _, _ = run(
         *SMALL, "--epochs=1", "--checkpoint_steps=8", job_dir=job_dir
     )
     assert code == 0
-    path = job_dir / "checkpoints" / "step-0000020" / name
+    path = job_dir / "checkpoints" / "step-0000020" / "state.npz"
     path.write_bytes(path.read_bytes()[:100])
     code, out, err = run(*SMALL, "--epochs=2", job_dir=job_dir)
     assert code == 0
