@@ -43,7 +43,7 @@ def main():
     with report_errors() as outcome:
         if config_lib.parse_command(flag_values, sys.argv[1:], "vae-export"):
             with quiet_tensorflow():
-                from trainer import checkpoint, model  # noqa: F401
+                from trainer import checkpoint, model  # noqa: F401 - quietly.
                 from trainer.job_dir import open_to_read, publish_folder
                 from trainer.progress import Console
             with open_to_read(flag_values["job_dir"].value, Console()) as job:
