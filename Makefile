@@ -1,13 +1,20 @@
-# make train · make test · make lint · make soak · make tensorboard
-# ARGS="--epochs=3" adds flags to train, test and soak.
+# make train · make test · make lint · make soak · make tensorboard · make image
+# ARGS="--epochs=3" adds flags to train, test, soak, image and image-test.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
+IMAGE ?= vae-trainer
+VARIANT ?= gpu
+# Docker's client is often there without an engine that it can reach.
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
+	|| command -v podman || command -v buildah || echo docker)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help train test lint soak tensorboard clean
+.PHONY: help train test lint soak tensorboard image image-test clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
@@ -15,8 +22,10 @@ help:
 	@echo "make lint         check style and format"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
 	@echo "make tensorboard  show the runs on http://localhost:6006"
+	@echo "make image        build the container image (VARIANT=cpu: without GPUs)"
+	@echo "make image-test   build it with buildah, run it, stop it, look into it"
 	@echo "make clean        remove the virtual environment"
-	@echo 'ARGS="--epochs=3" adds flags to train, test and soak.'
+	@echo 'ARGS="--epochs=3" adds flags to train, test, soak, image and image-test.'
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +48,16 @@ soak: $(INSTALLED)
 
 tensorboard: $(INSTALLED)
 	$(BIN)/tensorboard --logdir runs --host localhost
+
+# buildah keeps no layers unless it is told to.
+image:
+	BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE) \
+		--build-arg VARIANT=$(VARIANT) \
+		--label org.opencontainers.image.version=$(VERSION) $(ARGS) .
+
+image-test: $(INSTALLED)
+	$(BIN)/python -m pytest tests/image_checks.py --numprocesses=0 \
+		--capture=no --verbose $(ARGS)
 
 clean:
 	rm -rf $(VENV)

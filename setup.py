@@ -37,14 +37,20 @@ setuptools.setup(
     ],
     extras_require={
         "dev": [
+            "build",
+            "cloudml-hypertune==0.1.0.dev6",
             "gcp-storage-emulator",
+            "google-cloud-aiplatform>=1.71",
             "hypothesis",
             "pre-commit",
             "pytest",
             "pytest-xdist",
+            "pyyaml",
             "ruff",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "tuning": ["cloudml-hypertune==0.1.0.dev6"],
+        "vertex": ["google-cloud-aiplatform>=1.71"],
     },
     entry_points={
         "console_scripts": [
@@ -52,6 +58,7 @@ setuptools.setup(
             "vae-evaluate = trainer.evaluate:main",
             "vae-export = trainer.export:main",
             "vae-generate = trainer.generate:main",
+            "vae-submit = trainer.submit.command:main",
         ],
     },
 )

@@ -2,17 +2,22 @@
 
 import os
 import pathlib
+import shutil
+import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 import tensorflow as tf
 
+from tests import gcs
+from trainer import storage
 from trainer.config import TrainConfig
 from trainer.progress import Console
 from trainer.stop_signal import StopSignal
 
 LOGICAL_CPUS = 4
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config):
@@ -40,6 +45,20 @@ def small_job(**settings):
     return TrainConfig(**{**defaults, **settings})
 
 
+def copy_project(folder):
+    """Copies what a clone of the project would have into `folder`."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    for name in names.splitlines():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+
+
 @pytest.fixture
 def small_config(tmp_path):
     """Returns `small_job` with a job directory of the test's own."""
@@ -54,6 +73,19 @@ def small_config(tmp_path):
 def console():
     """A console on whatever the standard streams are."""
     return Console()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The server of a bucket of its own, and a client that retries quickly."""
+    monkeypatch.setattr(
+        storage,
+        "DEFAULT_RETRY",
+        storage.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
+    )
+    with gcs.serve(bucket="bucket") as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
+        yield server
 
 
 @pytest.fixture

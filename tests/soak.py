@@ -2,6 +2,7 @@
 
     python -m tests.soak --kills=100
     python -m tests.soak --kills=40 --bucket
+    python -m tests.soak --kills=40 --workers=2
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
@@ -34,6 +35,7 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
 from tests import gcs
+from tests.workers import free_hosts, tf_config
 from trainer.claim import STALE_SECONDS
 from trainer.command import quiet_tensorflow
 
@@ -48,15 +50,19 @@ FLAGS = (
     "--summary_steps=3",
     "--checkpoint_steps=7",
     "--steps_per_call=2",
+    "--cluster_timeout_seconds=30",
 )
 TIME_FIELDS = ("images_per_second",)
 STOP_SECONDS = 30
+# Of several workers, when one is lost: until all have ended.
+LOST_SECONDS = 60
 INTERRUPTED = 75
 # Start-up takes longer than all the rest of these small jobs, so most kills
 # wait until it is over: the share of kills that wait for what, and then how
 # many seconds at most.
 WAITS = {"nothing": (0.2, 8.0), "training": (0.2, 4.0), "a row": (0.6, 5.0)}
 KILLS_PER_RUN = 5
+EARLY = ("start-up", "meeting")
 
 
 @dataclasses.dataclass
@@ -68,7 +74,9 @@ class Tally:
     )
     restarts: int = 0
     runs: int = 0
-    slowest_stop_seconds: float = 0.0
+    slowest_seconds: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter
+    )
     differences: list = dataclasses.field(default_factory=list)
 
 
@@ -140,32 +148,44 @@ class BucketPlace:
 
 
 class Life:
-    """One process of a job, from its start to its end or its death."""
+    """The processes of a job, one a worker, from their start to their end."""
 
-    def __init__(self, place, flags):
+    def __init__(self, place, flags, workers):
         self._job_dir = place.folder
         self._lines = []
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "trainer.task"),
-                *(f"--job_dir={place.location}", *flags),
-            ],
-            cwd=ROOT,
-            env=os.environ | place.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
         self._trains = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        hosts = free_hosts(workers)
+        self._processes, self._readers = [], []
+        for index in range(workers):
+            variables = (
+                {"TF_CONFIG": tf_config(hosts, index)} if workers > 1 else {}
+            )
+            # Only the chief may look at the job directory.
+            location = f"/dev/null/{index}" if index else place.location
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "trainer.task"),
+                    *(f"--job_dir={location}", *flags),
+                ],
+                cwd=ROOT,
+                env=os.environ | place.environment | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            reader = threading.Thread(
+                target=self._read, args=(process.stdout,), daemon=True
+            )
+            reader.start()
+            self._processes.append(process)
+            self._readers.append(reader)
 
-    def _read(self):
-        for line in self._process.stdout:
+    def _read(self, lines):
+        for line in lines:
             self._lines.append(line)
-            if line.startswith("Training on"):
+            if "Training on" in line:
                 self._trains.set()
-        self._process.stdout.close()
+        lines.close()
         self._trains.set()  # It ended: nobody should wait any longer.
 
     def wait_for(self, what):
@@ -176,29 +196,43 @@ class Life:
         rows = len(metrics_of(self._job_dir))
         while (
             what == "a row"
-            and self._process.poll() is None
+            and all(process.poll() is None for process in self._processes)
             and len(metrics_of(self._job_dir)) <= rows
         ):
             time.sleep(0.02)
 
     def wait(self, seconds):
-        """Waits for the end; returns the exit code, or None."""
+        """Waits for the end of all; returns their exit codes, or None."""
+        end = None if seconds is None else time.monotonic() + seconds
         try:
-            code = self._process.wait(seconds)
+            codes = [
+                process.wait(end and max(end - time.monotonic(), 0))
+                for process in self._processes
+            ]
         except subprocess.TimeoutExpired:
             return None
-        self._reader.join()
-        return code
+        for reader in self._readers:
+            reader.join()
+        return codes
 
-    def kill(self, number):
-        """Sends a signal; returns the exit code and the seconds it took."""
+    def kill(self, number, victim):
+        """Sends a signal to one of the workers.
+
+        Returns:
+            The exit codes of all, None for one that had to be killed, and
+            the seconds until all had ended.
+        """
         sent = time.monotonic()
-        self._process.send_signal(number)
-        code = self.wait(STOP_SECONDS)
-        if code is None:
-            self._process.kill()
+        self._processes[victim].send_signal(number)
+        alone = len(self._processes) == 1
+        codes = self.wait(STOP_SECONDS if alone else LOST_SECONDS)
+        seconds = time.monotonic() - sent
+        if codes is None:
+            codes = [process.poll() for process in self._processes]
+            for process in self._processes:
+                process.kill()
             self.wait(None)
-        return code, time.monotonic() - sent
+        return codes, seconds
 
     @property
     def output(self):
@@ -224,6 +258,8 @@ class Life:
             return "training"
         if "New job" in said or "Resuming" in said:
             return "loading"
+        if "Waiting for" in said:
+            return "meeting"
         return "start-up"
 
 
@@ -296,63 +332,67 @@ def differences(one, other):
     return found + leftovers
 
 
-def finish(place, flags):
+def finish(place, flags, workers):
     """Runs a job to its end.
 
     Raises:
         RuntimeError: it ended badly.
     """
-    life = Life(place, flags)
-    code = life.wait(300)
-    if code != 0:
-        raise RuntimeError(f"{place.name} exited {code}:\n{life.output}")
+    life = Life(place, flags, workers)
+    codes = life.wait(300)
+    if codes != [0] * workers:
+        raise RuntimeError(f"{place.name} exited {codes}:\n{life.output}")
 
 
-def torture(place, flags, kills, rng, tally, lock, advance):
+def torture(place, flags, workers, kills, rng, tally, lock, advance):
     """Kills a job `kills` times, and then lets it end."""
     done = 0
     while done < kills:
-        life = Life(place, flags)
+        life = Life(place, flags, workers)
         shares = [share for share, _ in WAITS.values()]
         (what,) = rng.choices(list(WAITS), shares)
         life.wait_for(what)
-        code = life.wait(rng.uniform(0, WAITS[what][1]))
+        codes = life.wait(rng.uniform(0, WAITS[what][1]))
         with lock:
             tally.restarts += 1
-        if code is not None:
-            if code != 0:
+        if codes is not None:
+            if codes != [0] * workers:
                 raise RuntimeError(
-                    f"{place.name} exited {code}:\n{life.output}"
+                    f"{place.name} exited {codes}:\n{life.output}"
                 )
             break  # It ended before the kill: the next run takes the rest.
         number = rng.choice((signal.SIGKILL, signal.SIGTERM))
+        victim = rng.randrange(workers)
         phase = life.phase()
-        code, seconds = life.kill(number)
+        codes, seconds = life.kill(number, victim)
         expected = {
             signal.SIGKILL: {-signal.SIGKILL, 0},
             # Before Python runs the program, a signal just ends it.
             signal.SIGTERM: {INTERRUPTED, 0}
-            | ({-signal.SIGTERM} if phase == "start-up" else set()),
+            | ({-signal.SIGTERM} if phase in EARLY else set()),
         }[number]
         done += 1
         advance()
         place.move(rng)
         with lock:
-            tally.kills[phase, number.name] += 1
-            if number == signal.SIGTERM:
-                tally.slowest_stop_seconds = max(
-                    tally.slowest_stop_seconds, seconds
-                )
-            if code not in expected:
+            tally.kills[phase, number.name, victim] += 1
+            slowest = tally.slowest_seconds
+            slowest[number.name] = max(slowest[number.name], seconds)
+            if codes[victim] not in expected or any(
+                code not in (INTERRUPTED, 0)
+                for worker, code in enumerate(codes)
+                if worker != victim
+            ):
                 tally.differences.append(
-                    f"{place.name}: {number.name} during {phase} ended in "
-                    f"{code} after {seconds:.1f} s:\n{life.output}"
+                    f"{place.name}: {number.name} to worker {victim} during "
+                    f"{phase} ended in {codes} after {seconds:.1f} s:\n"
+                    f"{life.output}"
                 )
-    finish(place, flags)
+    finish(place, flags, workers)
     return done
 
 
-def soak(kills, replica_counts, seed, folder, jobs=2, server=None):
+def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
     """Kills jobs until enough kills have happened; returns a `Tally`.
 
     Args:
@@ -363,15 +403,19 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None):
         jobs: runs at a time.
         server: the `gcs.Server` of a bucket for the job directories; None
             puts them into `folder`.
+        workers: processes of each run.
     """
     tally, lock = Tally(), threading.Lock()
+    if workers > 1:
+        # TensorFlow gives a worker on a CPU one replica.
+        replica_counts = [1]
     flags_of = {
         count: (*FLAGS, f"--virtual_devices={count}")
         for count in replica_counts
     }
     untouched = {count: folder / f"untouched-{count}" for count in flags_of}
     for count, job_dir in untouched.items():
-        finish(LocalPlace(job_dir), flags_of[count])
+        finish(LocalPlace(job_dir), flags_of[count], workers)
     numbers = iter(range(10**6))
     left = kills
 
@@ -396,6 +440,7 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None):
                 done = torture(
                     place,
                     flags_of[count],
+                    workers,
                     share,
                     random.Random(f"{seed}-{number}"),
                     tally,
@@ -421,18 +466,22 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None):
 def report(tally):
     """Returns the table of a soak."""
     phases = (
-        "start-up", "loading", "tracing", "training", "evaluation", "images",
-        "saving", "pictures", "ending",
+        "start-up", "meeting", "loading", "tracing", "training", "evaluation",
+        "images", "saving", "pictures", "ending",
     )  # fmt: skip
     names = ("SIGKILL", "SIGTERM")
-    lines = [f"{'phase':<12}{names[0]:>9}{names[1]:>9}"]
+    victims = sorted({victim for _, _, victim in tally.kills})
+    columns = [(name, victim) for victim in victims for name in names]
+    head = "".join(f"{f'{name} {victim}':>11}" for name, victim in columns)
+    lines = [f"{'phase, worker':<14}{head}"]
     for phase in phases:
-        counts = [tally.kills[phase, name] for name in names]
-        lines.append(f"{phase:<12}{counts[0]:>9}{counts[1]:>9}")
+        counts = [tally.kills[phase, name, victim] for name, victim in columns]
+        lines.append(f"{phase:<14}" + "".join(f"{n:>11}" for n in counts))
     lines += [
         f"{sum(tally.kills.values())} kills, {tally.restarts} starts, "
-        f"{tally.runs} runs compared; the slowest SIGTERM took "
-        f"{tally.slowest_stop_seconds:.1f} s",
+        f"{tally.runs} runs compared; all had ended "
+        f"{tally.slowest_seconds['SIGTERM']:.1f} s after a SIGTERM, "
+        f"{tally.slowest_seconds['SIGKILL']:.1f} s after a SIGKILL",
         *tally.differences,
         f"{len(tally.differences)} differences",
     ]
@@ -449,6 +498,7 @@ def main():
     parser.add_argument(
         "--bucket", action="store_true", help="job directories in a bucket"
     )
+    parser.add_argument("--workers", type=int, default=1, help="of each run")
     arguments = parser.parse_args()
     # Its reader warns of each restart that it finds in the events.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
@@ -465,6 +515,7 @@ def main():
             pathlib.Path(folder),
             arguments.jobs,
             server if arguments.bucket else None,
+            arguments.workers,
         )
     print(report(tally))
     return 1 if tally.differences else 0

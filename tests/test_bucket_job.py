@@ -2,10 +2,8 @@
 
 import pytest
 
-from tests import gcs
 from tests.conftest import small_job
 from tests.soak import BucketPlace, differences
-from trainer import storage
 from trainer.errors import TrainerError
 from trainer.progress import Console
 from trainer.train import train_and_evaluate
@@ -15,6 +13,7 @@ class Tripwire(Console):
     """A console that does something when a line starts with a text."""
 
     def __init__(self, text, action):
+        super().__init__()
         self._text = text
         self._action = action
 
@@ -25,22 +24,9 @@ class Tripwire(Console):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """A bucket of its own, and a client that retries quickly."""
-    monkeypatch.setattr(
-        storage,
-        "DEFAULT_RETRY",
-        storage.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
-    )
-    with gcs.serve(bucket="bucket") as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
-        yield server
-
-
-@pytest.fixture
-def place(server, tmp_path, monkeypatch):
+def place(bucket, tmp_path, monkeypatch):
     """Where the job goes in the bucket."""
-    place = BucketPlace(server, tmp_path / "job")
+    place = BucketPlace(bucket, tmp_path / "job")
     monkeypatch.setenv("XDG_CACHE_HOME", place.environment["XDG_CACHE_HOME"])
     return place
 
@@ -53,8 +39,8 @@ def untouched(tmp_path_factory):
     return job_dir
 
 
-def take_the_object(server):
-    server.write("job/metrics.jsonl", b'{"step": 1, "split": "train"}\n')
+def take_the_object(bucket):
+    bucket.write("job/metrics.jsonl", b'{"step": 1, "split": "train"}\n')
 
 
 FAULTS = {
@@ -80,11 +66,11 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_mid_run_is_survived_or_said_and_loses_nothing(
-    place, server, untouched, fault, capsys
+    place, bucket, untouched, fault, capsys
 ):
     break_it, exit_code, message = FAULTS[fault]
     config = small_job(job_dir=place.location, storage_timeout_seconds=2.0)
-    console = Tripwire("Epoch 1", lambda: break_it(server))
+    console = Tripwire("Epoch 1", lambda: break_it(bucket))
     if not exit_code:
         train_and_evaluate(config, console=console)
         assert differences(untouched, place.fetch()) == []
@@ -94,8 +80,8 @@ def test_a_fault_in_mid_run_is_survived_or_said_and_loses_nothing(
     assert error.value.exit_code == exit_code
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-    server.forget_faults()
-    server.outage(False)
+    bucket.forget_faults()
+    bucket.outage(False)
     if fault == "an object that changes under us":
         return  # Somebody else's job is there now; ours wrote nothing more.
     # The next start on this machine sends what is left, without waiting.

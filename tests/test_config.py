@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 
-from trainer.config import TrainConfig, parse_flags
+from trainer.config import TrainConfig, expand_flags, parse_flags
 from trainer.errors import ConfigError
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").iterdir())
@@ -48,6 +48,15 @@ def test_seed_notebook_flags_are_the_notebooks_recipe():
         100,
     )
     assert config.kl_warmup_epochs == 0
+
+
+def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
+    path = tmp_path / "some.flags"
+    path.write_text("# a comment\n--epochs=30\n--nodeterministic\n")
+    arguments = ["--epochs=3", f"--flagfile={path}", "--data_dir", "a b"]
+    expanded = expand_flags(arguments)
+    assert expanded == ["--data_dir=a b", "--epochs=30", "--nodeterministic"]
+    assert parse_flags(expanded) == parse_flags(arguments)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import evaluator as evaluator_lib, objective, randomness
+from trainer.agreement import Agreement
 from trainer.evaluator import Evaluator
 from trainer.model import build_vae
 
@@ -23,9 +24,9 @@ def evaluate_on(config, images, stop, replicas):
         vae = build_vae(config, (28, 28, 1))
     evaluator = Evaluator(vae, config, strategy, images)
     advanced = []
-    first = evaluator.run(stop, advanced.append)
+    first = evaluator.run(Agreement(stop), advanced.append)
     assert sum(advanced) >= len(images)
-    assert evaluator.run(stop, advanced.append) == first
+    assert evaluator.run(Agreement(stop), advanced.append) == first
     return vae, first
 
 

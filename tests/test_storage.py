@@ -7,7 +7,6 @@ import socket
 import pytest
 from gcp_storage_emulator import server as gcp_emulator
 
-from tests import gcs
 from trainer import bucket_job, claim as claim_lib, storage
 from trainer.claim import BucketClaim
 from trainer.config import TrainConfig
@@ -24,17 +23,10 @@ from trainer.storage import ObjectChangedError, ObjectStore
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    """A bucket of its own, and a client that retries quickly."""
-    monkeypatch.setattr(
-        storage,
-        "DEFAULT_RETRY",
-        storage.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
-    )
-    with gcs.serve(bucket="bucket") as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        yield server
+def server(bucket, tmp_path, monkeypatch):
+    """A bucket, and a staging folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return bucket
 
 
 def new_store(seconds=3.0):

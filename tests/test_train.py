@@ -352,24 +352,6 @@ def test_a_real_run_learns_and_does_not_collapse(
     assert not result.collapsed
 
 
-@pytest.mark.parametrize(
-    ("tf_config", "message"),
-    [
-        (
-            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {}}',
-            "several machines is not in this version",
-        ),
-        ("{", "TF_CONFIG is not the JSON of a cluster"),
-    ],
-)
-def test_several_machines_are_refused(
-    small_config, monkeypatch, tf_config, message
-):
-    monkeypatch.setenv("TF_CONFIG", tf_config)
-    with pytest.raises(ConfigError, match=message):
-        cluster.connect(small_config())
-
-
 def test_a_batch_that_cannot_be_split_names_those_that_can(small_config):
     with pytest.raises(ConfigError) as error:
         cluster.connect(small_config(batch_size=10, virtual_devices=4))

@@ -1,10 +1,9 @@
 """Which devices and peers: the distribution strategy and the chief."""
 
 import dataclasses
-import json
-import os
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from trainer.errors import ConfigError
 
@@ -15,12 +14,10 @@ class Cluster:
 
     Attributes:
         strategy: a `tf.distribute.Strategy`.
-        is_chief: whether this process writes the job directory.
         device_kind: `"GPU"` or `"CPU"`.
     """
 
     strategy: tf.distribute.Strategy
-    is_chief: bool
     device_kind: str
 
     @property
@@ -34,14 +31,33 @@ class Cluster:
         return f"{self.replica_count} {self.device_kind} replica{plural}"
 
 
-def connect(config):
+def check_workers(config, topology):
+    """Refuses what cannot work on several machines, before they meet.
+
+    Raises:
+        ConfigError: the replicas are asked for in a way that cannot be had.
+    """
+    if config.virtual_devices > 1:
+        raise ConfigError(
+            f"--virtual_devices={config.virtual_devices} does not work on "
+            "several machines: TensorFlow gives the CPU of each one replica. "
+            "Leave it out."
+        )
+    config.check_replicas(len(topology.hosts))
+
+
+def connect(config, topology=None):
     """Returns the `Cluster` of a config. Call it before any TensorFlow op.
+
+    Args:
+        config: a `TrainConfig`.
+        topology: the `Topology` of several machines, whose other workers call
+            this as well; None for this machine alone.
 
     Raises:
         ConfigError: the devices asked for are not there, or the batch cannot
             be split among the replicas.
     """
-    _refuse_several_machines(config)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
@@ -58,7 +74,9 @@ def connect(config):
         if config.virtual_devices > 1
         else [f"GPU:{index}" for index in range(len(gpus))] or ["CPU:0"]
     )
-    if config.strategy == "none":
+    if topology is not None:
+        strategy = _multi_worker_strategy(topology, len(gpus))
+    elif config.strategy == "none":
         strategy = tf.distribute.OneDeviceStrategy(devices[0])
     else:
         # The default on CPU devices is a collective whose keys are global to
@@ -69,30 +87,34 @@ def connect(config):
         )
     cluster = Cluster(
         strategy=strategy,
-        is_chief=True,
         device_kind="GPU" if gpus else "CPU",
     )
-    _check_batch_size(config.batch_size, cluster.replica_count)
+    config.check_replicas(cluster.replica_count)
     return cluster
 
 
-def _refuse_several_machines(config):
-    try:
-        tf_config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        peers = sum(
-            len(hosts) for hosts in tf_config.get("cluster", {}).values()
-        )
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"TF_CONFIG is not the JSON of a cluster ({error}); unset it to "
-            "train on this machine alone."
-        ) from error
-    if peers > 1 or config.strategy == "multi_worker":
-        raise ConfigError(
-            "Training on several machines is not in this version "
-            f"(--strategy={config.strategy}, TF_CONFIG names {peers} tasks); "
-            "unset TF_CONFIG and use --strategy=auto."
-        )
+def _multi_worker_strategy(topology, gpu_count):
+    # TensorFlow's coordination service would hold Python's lock until every
+    # worker has come, however long that takes, and handle SIGTERM itself.
+    # There is no public way to leave it out; peers.py does its work.
+    context.context().configure_coordination_service(service_type="")
+    communication = tf.distribute.experimental.CommunicationImplementation
+    return tf.distribute.MultiWorkerMirroredStrategy(
+        # All are called workers; the first one is the chief then.
+        tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(topology.hosts)}),
+            task_type="worker",
+            task_id=topology.index,
+            rpc_layer="grpc",
+            num_accelerators={"GPU": gpu_count},
+        ),
+        # AUTO is not reproducible from run to run (tensorflow#120987).
+        tf.distribute.experimental.CommunicationOptions(
+            implementation=communication.NCCL
+            if gpu_count
+            else communication.RING
+        ),
+    )
 
 
 def _split_cpu(count):
@@ -110,17 +132,3 @@ def _split_cpu(count):
                 "already started in this process."
             ) from error
     return [f"CPU:{index}" for index in range(count)]
-
-
-def _check_batch_size(batch_size, replica_count):
-    if batch_size % replica_count == 0:
-        return
-    below = batch_size // replica_count * replica_count
-    sizes = [size for size in (below, below + replica_count) if size]
-    counts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-    raise ConfigError(
-        f"--batch_size={batch_size} cannot be split evenly among "
-        f"{replica_count} replicas; use --batch_size="
-        f"{' or '.join(map(str, sizes))}, or one of "
-        f"{', '.join(map(str, counts))} replicas."
-    )

@@ -7,8 +7,10 @@ import pathlib
 import re
 import sys
 import tempfile
+import traceback
 
 from trainer.errors import TrainerError
+from trainer.progress import Console
 
 _CHATTER = re.compile(
     "^WARNING: All log messages before absl::InitializeLog|oneDNN custom "
@@ -17,7 +19,9 @@ _CHATTER = re.compile(
 
 
 class _Outcome:
-    exit_code = 0
+    def __init__(self):
+        self.exit_code = 0
+        self.console = Console()
 
 
 @contextlib.contextmanager
@@ -25,21 +29,34 @@ def report_errors():
     """Turns an expected error into one sentence and an exit code.
 
     Yields:
-        An object whose `exit_code` holds the code after the block. Errors
-        that are nobody's fault but the program's keep their traceback.
+        An object whose `exit_code` holds the code after the block, and whose
+        `console` says what went wrong. Errors that are nobody's fault but
+        the program's keep their traceback.
     """
     outcome = _Outcome()
     try:
         yield outcome
     except TrainerError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        outcome.console.error(str(error))
         outcome.exit_code = error.exit_code
     except OSError as error:
-        if error.errno not in _OS_ERRORS:
-            raise
-        place = f" ({error.filename})" if error.filename else ""
-        print(f"ERROR: {_OS_ERRORS[error.errno]}{place}.", file=sys.stderr)
         outcome.exit_code = 1
+        if error.errno in _OS_ERRORS:
+            place = f" ({error.filename})" if error.filename else ""
+            outcome.console.error(f"{_OS_ERRORS[error.errno]}{place}.")
+        else:
+            _report_defect(outcome.console)
+    except Exception:
+        outcome.exit_code = 1
+        _report_defect(outcome.console)
+
+
+def _report_defect(console):
+    """Prints the traceback; as one entry where the lines are JSON."""
+    if console.is_json:
+        console.error(traceback.format_exc())
+    else:
+        traceback.print_exc()
 
 
 _OS_ERRORS = {
@@ -67,8 +84,8 @@ def quiet_tensorflow():
     has_driver = pathlib.Path("/proc/driver/nvidia/version").exists()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_driver else "3")
     sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as captured:
+    with _temporary_file() as captured:
+        stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
             yield
@@ -79,3 +96,16 @@ def quiet_tensorflow():
             for line in captured.read().decode(errors="replace").splitlines():
                 if not _CHATTER.search(line):
                     print(line, file=sys.stderr)
+
+
+def _temporary_file():
+    try:
+        return tempfile.TemporaryFile()
+    except FileNotFoundError as error:
+        # Every command comes here first, and a container with a read-only
+        # root has no such folder unless it is given one.
+        raise TrainerError(
+            "There is no folder for temporary files: neither TMPDIR, /tmp nor "
+            "/var/tmp can be written to; mount one (docker run --tmpfs /tmp), "
+            "or name one in TMPDIR."
+        ) from error

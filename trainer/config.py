@@ -5,8 +5,20 @@ import math
 
 from absl import flags
 
+from trainer import vertex_environment
 from trainer.errors import ConfigError
 
+# What each worker of a job may have otherwise.
+_OF_EACH_WORKER = (
+    "job_dir",
+    "resume",
+    "data_dir",
+    "data_url",
+    "dataset_fallback",
+    "cluster_timeout_seconds",
+    "storage_timeout_seconds",
+    "log_format",
+)
 DATASETS = ("fashion_mnist", "synthetic", "idx")
 
 
@@ -33,7 +45,7 @@ class TrainConfig:
     job_dir: str = _setting(
         "runs/vae",
         "folder of the job, local or gs://bucket/folder: checkpoints, logs "
-        "and pictures",
+        "and pictures; on Vertex AI its base output directory if not given",
     )
     resume: str = _setting(
         "auto",
@@ -96,12 +108,19 @@ class TrainConfig:
     )
     strategy: str = _setting(
         "auto",
-        "mirrored: all local GPUs, or the CPU; none: the first device alone; "
-        "auto: mirrored",
+        "mirrored: all GPUs of this machine, or its CPU; none: its first "
+        "device alone; multi_worker: all machines that TF_CONFIG, Slurm or "
+        "Kubernetes names; auto: those, or mirrored if there are none",
         choices=("auto", "mirrored", "multi_worker", "none"),
     )
     virtual_devices: int = _setting(
         0, "split the CPU in N, to run N replicas without a GPU", minimum=0
+    )
+    cluster_timeout_seconds: float = _setting(
+        600.0,
+        "how long to wait for the other machines before the job stops, to be "
+        "run again",
+        above=0,
     )
     deterministic: bool = _setting(
         True, "the same weights, bit for bit, on the same kind of machine"
@@ -147,6 +166,12 @@ class TrainConfig:
         "how long a bucket may be out of reach before the job stops, to be "
         "run again",
         above=0,
+    )
+    log_format: str = _setting(
+        "auto",
+        "json: one object a line with a severity, as Google Cloud's logs want "
+        "it; auto: json on Vertex AI, else text",
+        choices=("auto", "text", "json"),
     )
     profile_steps: str = _setting(
         "", "FIRST,LAST: a TensorBoard profile of these steps"
@@ -199,6 +224,36 @@ class TrainConfig:
                 "1 <= FIRST <= LAST, for instance 10,20."
             )
         return first, last
+
+    def check_replicas(self, replica_count):
+        """Refuses a batch that cannot be split evenly among the replicas.
+
+        Raises:
+            ConfigError: the message has the sizes and counts that would do.
+        """
+        if self.batch_size % replica_count == 0:
+            return
+        below = self.batch_size // replica_count * replica_count
+        sizes = [size for size in (below, below + replica_count) if size]
+        counts = [
+            count
+            for count in range(1, self.batch_size + 1)
+            if self.batch_size % count == 0
+        ]
+        raise ConfigError(
+            f"--batch_size={self.batch_size} cannot be split evenly among "
+            f"{replica_count} replicas; use --batch_size="
+            f"{' or '.join(map(str, sizes))}, or one of "
+            f"{', '.join(map(str, counts))} replicas."
+        )
+
+    def shared(self):
+        """Returns the settings that all workers of a job must share."""
+        return {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in _OF_EACH_WORKER
+        }
 
     def to_json(self):
         """Returns the settings as a dict of JSON values."""
@@ -276,12 +331,41 @@ def parse_flags(arguments, program="vae-train"):
     define_flags(flag_values)
     if not parse_command(flag_values, arguments, program):
         return None
-    return TrainConfig(
-        **{
-            field.name: flag_values[field.name].value
-            for field in dataclasses.fields(TrainConfig)
-        }
+    settings = {
+        field.name: flag_values[field.name].value
+        for field in dataclasses.fields(TrainConfig)
+    }
+    if not flag_values["job_dir"].present:
+        settings["job_dir"] = (
+            vertex_environment.job_dir() or settings["job_dir"]
+        )
+    return TrainConfig(**settings)
+
+
+def expand_flags(arguments, program="vae-train"):
+    """Returns the flags that a command line gives, each with its value.
+
+    What a `--flagfile` holds takes its place, so that the list means the same
+    on a machine that does not have the file.
+
+    Args:
+        arguments: as for `parse_flags`, and no `--help` among them.
+        program: the name that usage text shows.
+
+    Returns:
+        A list of str like `--name=value`, of a boolean `--name` or
+        `--noname`, in the order of the settings.
+
+    Raises:
+        ConfigError: an unknown flag, a bad value, or a stray word.
+    """
+    flag_values = new_flags()
+    define_flags(flag_values)
+    parse_command(flag_values, arguments, program)
+    given = (
+        flag_values[field.name] for field in dataclasses.fields(TrainConfig)
     )
+    return [flag.serialize() for flag in given if flag.present]
 
 
 def new_flags():

@@ -35,7 +35,23 @@ class InterruptedJobError(TrainerError):
     exit_code = 75
 
 
+class PeerLostError(TrainerError):
+    """Another worker did not come, or is gone; run all of them again."""
+
+    exit_code = 75
+
+
 class StorageUnavailableError(TrainerError):
     """The bucket cannot be reached for now; run the same command again."""
+
+    exit_code = 75
+
+
+class SubmitError(TrainerError):
+    """The service that jobs are sent to said no."""
+
+
+class ServiceUnavailableError(TrainerError):
+    """That service cannot be reached for now; try the same command again."""
 
     exit_code = 75

@@ -29,6 +29,7 @@ def _evaluate(flag_values, stop):
     import tensorflow as tf
 
     from trainer import checkpoint, datasets
+    from trainer.agreement import Agreement
     from trainer.evaluator import Evaluator
     from trainer.job_dir import open_to_read
     from trainer.progress import Console
@@ -45,7 +46,7 @@ def _evaluate(flag_values, stop):
         vae, config, tf.distribute.get_strategy(), data.test_images
     )
     with console.image_bar("Evaluating", len(data.test_images)) as advance:
-        metrics = evaluator.run(stop, advance)
+        metrics = evaluator.run(Agreement(stop), advance)
     console.line(
         f"Step {saved.step} of {job.location}, {len(data.test_images):,} test "
         f"images of {data.name}:"

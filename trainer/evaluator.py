@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from trainer import input_pipeline, randomness
+from trainer.agreement import agree
 from trainer.pacing import CallPacer
 
 # A latent unit is active when its posterior mean varies more than this over
@@ -34,11 +35,11 @@ class Evaluator:
         self._pacer = CallPacer()
         self._sum_batches = _make_sum_batches(vae, config, strategy)
 
-    def run(self, stop, advance):
+    def run(self, agreement, advance):
         """Returns the metrics of the test set.
 
         Args:
-            stop: a `StopSignal`.
+            agreement: an `Agreement`.
             advance: called with a number of images now and then.
 
         Returns:
@@ -54,14 +55,16 @@ class Evaluator:
         iterator = iter(self._batches)
         done = 0
         while done < self._batch_count:
-            stop.check()
+            agreement.check()
             count = min(self._pacer.steps, self._batch_count - done)
-            total, _ = self._pacer.timed(
-                lambda count=count: self._sum_batches(
-                    iterator, tf.constant(count)
+            proposal = agreement.propose(self._pacer)
+            (total, agreed), _ = self._pacer.timed(
+                lambda count=count, proposal=proposal: self._sum_batches(
+                    iterator, tf.constant(count), tf.constant(proposal)
                 ),
                 count,
             )
+            agreement.settle(self._pacer, agreed)
             sums += total
             done += count
             advance(count * self._config.batch_size)
@@ -101,9 +104,10 @@ def collapse_message(row, config):
 def _make_sum_batches(vae, config, strategy):
     """Returns a function that sums over test batches.
 
-    It takes an iterator and a count, and returns float64 sums over images of
-    shape (2 + 2 x latent_dim,): reconstruction loss, KL, posterior means and
-    their squares.
+    It takes an iterator, a count and this worker's proposal, and returns
+    float64 sums over images of shape (2 + 2 x latent_dim,), which are
+    reconstruction loss, KL, posterior means and their squares, and what all
+    workers agreed on.
     """
 
     def replica_sums(batch):
@@ -132,11 +136,12 @@ def _make_sum_batches(vae, config, strategy):
         )
 
     @tf.function
-    def sum_batches(iterator, count):
+    def sum_batches(iterator, count, proposal):
+        agreed = agree(strategy, proposal)
         total = tf.zeros([2 + 2 * config.latent_dim], tf.float64)
         for _ in tf.range(count):
             per_replica = strategy.run(replica_sums, args=(next(iterator),))
             total += strategy.reduce("SUM", per_replica, axis=None)
-        return total
+        return total, agreed
 
     return sum_batches

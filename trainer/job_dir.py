@@ -66,6 +66,7 @@ class JobDir:
         self.test_logs = self.root / "logs" / "test"
         self.plots = self.root / "plots"
         self.export = self.root / "export"
+        self.model = self.root / "model"
 
     def checkpoint(self, step):
         """Returns the folder of a step's checkpoint."""
@@ -164,6 +165,10 @@ class JobDir:
                 "that version, or give another --job_dir."
             )
         return record
+
+    def finished(self):
+        """Returns what `finished.json` says, the last test metrics."""
+        return json.loads(self.finished_path.read_text(encoding="utf-8"))
 
     def config(self):
         """Returns the `TrainConfig` of the recorded job."""

@@ -14,17 +14,21 @@ class CallPacer:
 
     Args:
         fixed_steps: always this many; 0 = find out.
+
+    Attributes:
+        steps: how many the next call has, once all workers have agreed.
     """
 
     def __init__(self, fixed_steps=0):
         self._fixed = fixed_steps
-        self._steps = 1
+        self._measured = 1
         self._calls = 0
+        self.steps = self.measured
 
     @property
-    def steps(self):
-        """How many steps the next call should have."""
-        return self._fixed or self._steps
+    def measured(self):
+        """How many steps this worker would give the next call."""
+        return self._fixed or self._measured
 
     def timed(self, function, steps):
         """Calls `function()`, which runs `steps` steps, and learns from it.
@@ -39,7 +43,7 @@ class CallPacer:
         # The first call is mostly tracing.
         if self._calls > 1:
             fitting = int(_TARGET_SECONDS * steps / max(seconds, 1e-6))
-            self._steps = max(1, min(fitting, _MAX_GROWTH * self._steps))
+            self._measured = max(1, min(fitting, _MAX_GROWTH * self._measured))
         return result, seconds
 
 

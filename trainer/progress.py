@@ -1,10 +1,13 @@
 """What the user sees while a job runs: lines, warnings and progress bars."""
 
 import contextlib
+import json
 import sys
 import time
 
 import tqdm
+
+from trainer import vertex_environment
 
 _LINE_SECONDS = 10
 _BAR_SECONDS = 0.2
@@ -15,17 +18,40 @@ class Console:
 
     On a terminal a bar with an ETA stands below the lines; elsewhere a plain
     line comes at most every ten seconds.
+
+    Args:
+        log_format: as `TrainConfig.log_format`. Google Cloud takes text on
+            stderr for errors; a JSON object says how severe it is.
+        worker: str, the name of this worker among several; "" for one alone.
+        has_bars: whether this worker shows progress.
     """
+
+    def __init__(self, log_format="auto", worker="", has_bars=True):
+        self._worker = worker
+        self._has_bars = has_bars
+        self.is_json = log_format == "json" or (
+            log_format == "auto" and vertex_environment.is_here()
+        )
 
     def line(self, text):
         """Prints a line, above any bar."""
-        self._write(text, sys.stdout)
+        self._write("INFO", text, sys.stdout)
 
     def warning(self, text):
         """Prints a warning, above any bar."""
-        self._write(f"WARNING: {text}", sys.stderr)
+        self._write("WARNING", text, sys.stderr)
 
-    def _write(self, text, stream):
+    def error(self, text):
+        """Prints an error, above any bar."""
+        self._write("ERROR", text, sys.stderr)
+
+    def _write(self, severity, text, stream):
+        if self._worker:
+            text = f"[{self._worker}] {text}"
+        if self.is_json:
+            text = json.dumps({"severity": severity, "message": text})
+        elif severity != "INFO":
+            text = f"{severity}: {text}"
         with tqdm.tqdm.external_write_mode(file=stream):
             print(text, file=stream, flush=True)
 
@@ -43,7 +69,10 @@ class Console:
 
     @contextlib.contextmanager
     def _bar(self, title, total, unit, initial=0, **settings):
-        if not sys.stderr.isatty():
+        if not self._has_bars:
+            yield lambda count, note="": None
+            return
+        if self.is_json or not sys.stderr.isatty():
             yield _PlainProgress(self, title, total, unit, initial)
             return
         with tqdm.tqdm(

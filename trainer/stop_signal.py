@@ -4,9 +4,8 @@ import os
 import signal
 import threading
 
+from trainer import vertex_environment
 from trainer.errors import InterruptedJobError
-
-_EXIT_CODE = InterruptedJobError.exit_code
 
 
 class StopSignal:
@@ -20,7 +19,7 @@ class StopSignal:
 
     def __init__(self):
         self._requested = threading.Event()
-        self._name = ""
+        self.name = ""
 
     def install(self):
         """Takes over SIGTERM and SIGINT. Call it from the main thread."""
@@ -46,7 +45,7 @@ class StopSignal:
 
     def request(self, name):
         """Asks the job to stop; `name` is what the message will call it."""
-        self._name = name
+        self.name = name
         self._requested.set()
 
     @property
@@ -62,7 +61,7 @@ class StopSignal:
     def message(self, what):
         """Returns the sentence that ends an interrupted job."""
         return (
-            f"Interrupted by {self._name}: {what}; run the same command again "
+            f"Interrupted by {self.name}: {what}; run the same command again "
             "to go on."
         )
 
@@ -72,5 +71,7 @@ class StopSignal:
             if number not in (signal.SIGTERM, signal.SIGINT):
                 continue
             if self.requested:
-                os._exit(_EXIT_CODE)
+                os._exit(
+                    vertex_environment.exit_code(InterruptedJobError.exit_code)
+                )
             self.request(signal.Signals(number).name)

@@ -1,9 +1,15 @@
 """Entry point of a training job: flags in, exit code out."""
 
+import os
 import sys
 
-from trainer import config as config_lib
+from trainer import (
+    config as config_lib,
+    topology as topology_lib,
+    vertex_environment,
+)
 from trainer.command import quiet_tensorflow, report_errors
+from trainer.progress import Console
 from trainer.stop_signal import StopSignal
 
 
@@ -12,19 +18,33 @@ def main():
 
     Returns:
         The exit code: 0 done, 2 wrong flags or config, 75 interrupted with
-        its state saved (run it again), 1 failed.
+        its state saved (run it again), 1 failed. On Vertex AI 134 takes the
+        place of 75.
     """
     stop = StopSignal()
     stop.install()
+    topology = None
     with report_errors() as outcome:
         config = config_lib.parse_flags(sys.argv[1:])
         if config is not None:
+            topology = topology_lib.find(os.environ, config.strategy)
+            outcome.console = (
+                Console(config.log_format, topology.name, topology.is_chief)
+                if topology
+                else Console(config.log_format)
+            )
             with quiet_tensorflow():
                 from trainer.train import train_and_evaluate
             stop.check()
-            train_and_evaluate(config, stop=stop)
+            train_and_evaluate(config, stop=stop, console=outcome.console)
     stop.retire()
-    return outcome.exit_code
+    exit_code = vertex_environment.exit_code(outcome.exit_code)
+    if topology is not None:
+        # TensorFlow would wait for the peers, which have left as well.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    return exit_code
 
 
 if __name__ == "__main__":

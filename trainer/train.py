@@ -1,40 +1,42 @@
-"""train_and_evaluate(config): the loop, and the step inside it."""
+"""train_and_evaluate(config): the loop."""
 
 import contextlib
 import dataclasses
+import os
 import time
 
 import keras
-import tensorflow as tf
 
 from trainer import (
+    __version__,
     checkpoint as checkpoint_lib,
     cluster as cluster_lib,
     datasets,
     export,
     input_pipeline,
-    objective,
+    peers as peers_lib,
     pictures,
+    topology as topology_lib,
+    vertex_environment,
 )
+from trainer.agreement import Agreement
 from trainer.checkpoint import Checkpoint
-from trainer.checkpoint_writer import CheckpointWriter
 from trainer.config import TrainConfig
 from trainer.errors import (
     ConfigError,
+    DataError,
     InterruptedJobError,
     JobDirError,
     NonFiniteError,
 )
-from trainer.evaluator import Evaluator, collapse_message, has_collapsed
-from trainer.job_dir import JobDir, open_to_write, write_json
+from trainer.evaluator import Evaluator, has_collapsed
+from trainer.job_dir import open_to_write, write_json
 from trainer.model import VAE, build_vae
 from trainer.pacing import CallPacer, Periods
 from trainer.progress import Console
+from trainer.recorder import NoRecorder, Recorder
 from trainer.stop_signal import StopSignal
-from trainer.summaries import Summaries
 from trainer.train_step import make_train_steps, weights_of
-
-_SAMPLE_ROWS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,74 +68,138 @@ def train_and_evaluate(config, *, stop=None, console=None):
         console: a `progress.Console`; None for one on stdout.
 
     Returns:
-        A `Result`; None when the job had finished before.
+        A `Result`; None when the job had finished before, and on all workers
+        but the chief.
 
     Raises:
         TrainerError: see `trainer.errors` for the kinds and exit codes.
     """
-    stop, console = stop or StopSignal(), console or Console()
+    stop, console = stop or StopSignal(), console or Console(config.log_format)
+    topology = topology_lib.find(os.environ, config.strategy)
+    if topology is None:
+        return _lead(config, stop, console)
+    cluster_lib.check_workers(config, topology)
+    with peers_lib.together(
+        topology,
+        {**config.shared(), "version": __version__},
+        config.cluster_timeout_seconds,
+        stop,
+        console,
+    ) as peers:
+        if topology.is_chief:
+            return _lead(config, stop, console, peers)
+        return _follow(config, stop, console, peers)
+
+
+def _lead(config, stop, console, peers=None):
+    """Trains with the job directory in hand: alone, or as the chief."""
     started = time.monotonic()
+    report_trial = vertex_environment.trial_reporter()
     with open_to_write(config, console, stop) as job:
         start = _find_start(job, config, console)
-        if _is_finished(job, config, start):
+        finished = _is_finished(job, config, start)
+        if peers:
+            peers.tell(
+                "start",
+                {"finished": finished, "step": start.step, "due": start.due},
+                start.variables,
+            )
+        if finished:
             console.line(f"Finished: {job.location} is at step {start.step}.")
+            # A trial that Vertex starts again must say its result again.
+            report_trial(job.finished()["test_metrics"])
             return None
         console.line(
             f"Resuming {job.location} at step {start.step}."
             if start.step
             else f"New job in {job.location}."
         )
-        cluster = cluster_lib.connect(config)
+        cluster = cluster_lib.connect(config, peers and peers.topology)
         stop.check()
         recorded_name = job.record()["data"]["name"] if job.exists else None
         data = datasets.load(config, console, stop, recorded_name=recorded_name)
         schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         jit_compile = _resolve_jit(config, cluster)
         job.write_record(config, data, jit_compile, cluster)
+        if peers:
+            peers.tell("data", _fingerprint(data, jit_compile, cluster))
+            peers.hear("ready")
         job.finished_path.unlink(missing_ok=True)
         job.start_publishing()
         stop.check()
-        with cluster.strategy.scope():
-            vae = build_vae(config, data.image_shape)
-            # Keras would call a second one in a process "adam_1", and its
-            # variables would not be found in a checkpoint.
-            optimizer = keras.optimizers.Adam(config.learning_rate, name="adam")
-            optimizer.build(weights_of(vae))
-            if start.step:
-                checkpoint_lib.assign(
-                    checkpoint_lib.variables_of(vae, optimizer),
-                    start.variables,
-                    job.location,
-                )
+        loop = _Loop.build(
+            config, cluster, data, jit_compile, start, stop, console, peers
+        )
         console.line(
             f"Training on {len(data.train_images):,} images of {data.name} "
             f"with {cluster.describe()}, step {start.step} to "
             f"{schedule.total_steps}."
         )
-        loop = _Loop(
-            config=config,
-            cluster=cluster,
-            data=data,
-            schedule=schedule,
+        recorder = Recorder(
             job=job,
-            vae=vae,
-            optimizer=optimizer,
-            jit_compile=jit_compile,
-            stop=stop,
+            config=config,
+            schedule=schedule,
+            vae=loop.vae,
+            optimizer=loop.optimizer,
+            test_images=data.test_images,
             console=console,
+            report_trial=report_trial,
+            start=start,
         )
-        rows, blocked_seconds = loop.run(start)
+        # Guarded here, so that the job directory is left knowing of a loss.
+        guard = peers.guard() if peers else contextlib.nullcontext()
+        with contextlib.closing(recorder), guard:
+            loop.run(start, recorder)
         return _finish(
-            job,
-            config,
-            vae,
-            data,
-            rows,
-            stop,
-            console,
-            started,
-            blocked_seconds,
+            job, config, loop.vae, data, recorder, stop, console, started
         )
+
+
+def _follow(config, stop, console, peers):
+    """Trains beside the chief, from whose state it starts."""
+    ((message, variables),) = peers.hear("start")
+    if message["finished"]:
+        peers.wait_for_chief()
+        return
+    start = Checkpoint(
+        step=message["step"],
+        due=tuple(message["due"]),
+        test_loss=None,
+        variables=variables,
+    )
+    cluster = cluster_lib.connect(config, peers.topology)
+    ((theirs, _),) = peers.hear("data")
+    data = datasets.load(config, console, stop, recorded_name=theirs["name"])
+    jit_compile = _resolve_jit(config, cluster)
+    ours = _fingerprint(data, jit_compile, cluster)
+    if ours != theirs:
+        differences = [
+            f"{name} {ours[name]} (the chief has {theirs[name]})"
+            for name in ours
+            if ours[name] != theirs[name]
+        ]
+        raise DataError(
+            f"The {peers.topology.name} has {'; '.join(differences)}; all "
+            "workers need the same data and the same kind of device."
+        )
+    peers.tell("ready", None)
+    loop = _Loop.build(
+        config, cluster, data, jit_compile, start, stop, console, peers
+    )
+    # When stopped, the chief saves, and then says how it went.
+    with contextlib.suppress(InterruptedJobError):
+        loop.run(start, NoRecorder())
+    peers.wait_for_chief()
+
+
+def _fingerprint(data, jit_compile, cluster):
+    """Returns what must be the same on all workers, as JSON values."""
+    return {
+        "name": data.name,
+        "md5": data.md5,
+        "jit_compile": jit_compile,
+        "devices": cluster.describe(),
+    }
 
 
 def _find_start(job, config, console):
@@ -184,21 +250,51 @@ class _Loop:
     cluster: cluster_lib.Cluster
     data: datasets.Dataset
     schedule: input_pipeline.Schedule
-    job: JobDir
     vae: VAE
     optimizer: keras.optimizers.Optimizer
     jit_compile: bool
-    stop: StopSignal
+    agreement: Agreement
     console: Console
 
-    def run(self, start):
+    @classmethod
+    def build(
+        cls, config, cluster, data, jit_compile, start, stop, console, peers
+    ):
+        """Returns a loop whose model has the state of a checkpoint."""
+        with cluster.strategy.scope():
+            vae = build_vae(config, data.image_shape)
+            # Keras would call a second one in a process "adam_1", and its
+            # variables would not be found in a checkpoint.
+            optimizer = keras.optimizers.Adam(config.learning_rate, name="adam")
+            optimizer.build(weights_of(vae))
+            if start.step:
+                checkpoint_lib.assign(
+                    checkpoint_lib.variables_of(vae, optimizer),
+                    start.variables,
+                    config.job_dir,
+                )
+        return cls(
+            config=config,
+            cluster=cluster,
+            data=data,
+            schedule=input_pipeline.Schedule.of(config, len(data.train_images)),
+            vae=vae,
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            agreement=Agreement(stop, peers),
+            console=console,
+        )
+
+    def run(self, start, recorder):
         """Trains from a checkpoint to the last step.
 
-        Returns:
-            (rows, seconds): all rows of metrics, and how long checkpoints
-            blocked this thread.
+        Args:
+            start: a `Checkpoint`, whose state the model has.
+            recorder: a `Recorder`.
         """
-        config, schedule, stop = self.config, self.schedule, self.stop
+        config, schedule = self.config, self.schedule
+        # All that follows happens on every worker in the same order.
+        agreement = self.agreement
         periods = Periods(config, schedule)
         pacer = CallPacer(config.steps_per_call)
         meter = _SpeedMeter(config.batch_size)
@@ -216,29 +312,26 @@ class _Loop:
             )
         )  # fmt: skip
         step, due = start.step, start.due
-        with (
-            contextlib.closing(
-                Summaries(self.job, step, redo=bool(due))
-            ) as summaries,
-            contextlib.closing(
-                CheckpointWriter(self.job, config.keep_checkpoints)
-            ) as writer,
-            self.console.image_bar(
-                "Training",
-                schedule.total_steps * config.batch_size,
-                step * config.batch_size,
-            ) as advance,
-        ):
+        with self.console.image_bar(
+            "Training",
+            schedule.total_steps * config.batch_size,
+            step * config.batch_size,
+        ) as advance:
             while step < schedule.total_steps or due:
                 if not due:
                     # Train: one call of several steps.
-                    stop.check()
+                    agreement.check()
                     if periods.profile_starts(step):
-                        tf.profiler.experimental.start(str(self.job.train_logs))
+                        recorder.start_profile()
                     count = periods.next_end(step, pacer.steps) - step
-                    losses, seconds = pacer.timed(
-                        lambda count=count: train_steps(batches, count), count
+                    proposal = agreement.propose(pacer)
+                    (losses, agreed), seconds = pacer.timed(
+                        lambda count=count, proposal=proposal: train_steps(
+                            batches, count, proposal
+                        ),
+                        count,
                     )
+                    agreement.settle(pacer, agreed)
                     _check_finite(losses, step + 1, step + count)
                     step += count
                     meter.add(count, seconds)
@@ -247,114 +340,43 @@ class _Loop:
                         f"loss {losses['total_loss']:.2f}",
                     )
                     if periods.profile_ends(step):
-                        tf.profiler.experimental.stop()
+                        recorder.stop_profile()
 
                     # Summarise: the losses of this very step.
                     if periods.summary(step):
-                        summaries.write_row(
-                            self._train_row(step, losses, meter.restart())
-                        )
+                        recorder.train_row(step, losses, meter.restart())
                     due = periods.evaluation_work(step)
 
                 # Evaluate and draw, unless a signal comes in between.
-                test_row = None
+                test_loss, is_best = None, False
                 try:
                     if "evaluation" in due:
-                        test_row = self._evaluate(step, evaluator)
-                        summaries.write_row(test_row)
-                        self._report(test_row)
-                    stop.check()
+                        metrics = self._evaluate(evaluator)
+                        test_loss = metrics["total_loss"]
+                        is_best = recorder.test_row(step, metrics)
+                    agreement.check()
                     if "images" in due:
-                        self._draw(step, summaries)
+                        recorder.draw(step)
                     due = ()
                 except InterruptedJobError:
                     pass  # What is still due goes into the checkpoint.
 
-                # Save: whatever the rows say is on the disk before.
-                is_best = test_row is not None and _is_best(
-                    test_row, summaries.rows
-                )
-                if stop.requested or periods.checkpoint(step) or is_best:
-                    self._save(step, due, test_row, summaries, writer)
-                if stop.requested:
-                    writer.wait()
+                # Save.
+                if agreement.requested or periods.checkpoint(step) or is_best:
+                    recorder.save(step, due, test_loss)
+                if agreement.requested:
+                    recorder.wait()
                     raise InterruptedJobError(
-                        stop.message(f"everything is saved at step {step}")
+                        agreement.message(f"everything is saved at step {step}")
                     )
-                writer.check()
-                self.job.check()
-            writer.wait()
-            return summaries.rows, writer.blocked_seconds
+                recorder.check()
+            recorder.wait()
 
-    def _train_row(self, step, losses, images_per_second):
-        kl_weight = objective.kl_weight(
-            tf.constant(step), self._warmup_steps(), self.config.beta
-        )
-        return {
-            "step": step,
-            "epoch": self._epoch(step),
-            "split": "train",
-            **losses,
-            "kl_weight": float(kl_weight),
-            "learning_rate": self.config.learning_rate,
-            "images_per_second": images_per_second,
-        }
-
-    def _evaluate(self, step, evaluator):
+    def _evaluate(self, evaluator):
         with self.console.image_bar(
             "Evaluating", len(self.data.test_images)
         ) as advance:
-            metrics = evaluator.run(self.stop, advance)
-        return {
-            "step": step, "epoch": self._epoch(step), "split": "test", **metrics
-        }  # fmt: skip
-
-    def _report(self, row):
-        config, step = self.config, row["step"]
-        self.console.line(
-            f"Epoch {row['epoch']}, step {step}: test loss "
-            f"{row['total_loss']:.2f} = reconstruction "
-            f"{row['reconstruction_loss']:.2f} + {config.beta:g} x KL "
-            f"{row['kl_loss']:.2f}; {row['active_units']} of "
-            f"{config.latent_dim} latent units active"
-        )
-        if step > self._warmup_steps() and has_collapsed(
-            row["active_units"], config.latent_dim
-        ):
-            self.console.warning(collapse_message(row, config))
-
-    def _draw(self, step, summaries):
-        summaries.write_picture(
-            step,
-            "reconstructions",
-            pictures.reconstruction_rows(self.vae, self.data.test_images),
-        )
-        summaries.write_picture(
-            step,
-            "samples",
-            pictures.grid(
-                self.vae, self.config.latent_dim, _SAMPLE_ROWS, self.config.seed
-            ),
-        )
-
-    def _save(self, step, due, test_row, summaries, writer):
-        started = time.monotonic()
-        checkpoint = Checkpoint(
-            step=step,
-            due=due,
-            test_loss=test_row and test_row["total_loss"],
-            variables=checkpoint_lib.snapshot(
-                checkpoint_lib.variables_of(self.vae, self.optimizer)
-            ),
-        )
-        writer.blocked_seconds += time.monotonic() - started
-        writer.save(checkpoint, before=summaries.sync)
-
-    def _warmup_steps(self):
-        return self.config.kl_warmup_epochs * self.schedule.steps_per_epoch
-
-    def _epoch(self, step):
-        return (step - 1) // self.schedule.steps_per_epoch + 1
+            return evaluator.run(self.agreement, advance)
 
 
 def _check_finite(losses, first_step, last_step):
@@ -366,17 +388,14 @@ def _check_finite(losses, first_step, last_step):
         )
 
 
-def _is_best(test_row, rows):
-    losses = [row["total_loss"] for row in rows if row["split"] == "test"]
-    return test_row["total_loss"] <= min(losses)
-
-
-def _finish(job, config, vae, data, rows, stop, console, started, blocked):
+def _finish(job, config, vae, data, recorder, stop, console, started):
     console.line("Drawing the pictures.")
-    pictures.save_plots(job, vae, config, data.test_images, rows, stop)
+    pictures.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
     stop.check()
     export.save_models(vae, job.export)
-    test_rows = [row for row in rows if row["split"] == "test"]
+    if vertex_environment.wants_model(job.location):
+        export.save_models(vae, job.model)
+    test_rows = [row for row in recorder.rows if row["split"] == "test"]
     result = Result(
         step=test_rows[-1]["step"],
         test_metrics=test_rows[-1],
@@ -384,7 +403,7 @@ def _finish(job, config, vae, data, rows, stop, console, started, blocked):
             test_rows[-1]["active_units"], config.latent_dim
         ),
         seconds=time.monotonic() - started,
-        checkpoint_blocked_seconds=blocked,
+        checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
     write_json(job.finished_path, dataclasses.asdict(result))
     console.line(

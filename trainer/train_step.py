@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from trainer import objective, randomness
+from trainer.agreement import agree
 
 
 def weights_of(vae):
@@ -13,10 +14,11 @@ def weights_of(vae):
 def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
     """Returns a function that trains for some steps in one TensorFlow call.
 
-    It takes an iterator of training batches and a number of steps, and
-    returns the floats `total_loss` (the objective), `reconstruction_loss` and
-    `kl_loss` of the last of those steps, and `finite`: whether all losses of
-    all those steps were.
+    It takes an iterator of training batches, a number of steps and this
+    worker's proposal, and returns a dict and what all workers agreed on
+    (`agreement.agree`). The dict has the floats `total_loss` (the objective),
+    `reconstruction_loss` and `kl_loss` of the last of those steps, and
+    `finite`: whether all losses of all those steps were.
     """
     weights = weights_of(vae)
     warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
@@ -76,24 +78,27 @@ def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
         return losses
 
     @tf.function
-    def call(iterator, count):
+    def call(iterator, count, proposal):
+        agreed = agree(strategy, proposal)
         losses = tf.zeros([3], dtype)
         finite = tf.constant(True)
         for _ in tf.range(count):
             per_replica = strategy.run(replica_step, args=(next(iterator),))
             losses = strategy.reduce("SUM", per_replica, axis=None)
             finite &= tf.reduce_all(tf.math.is_finite(losses))
-        return losses, finite
+        return losses, finite, agreed
 
-    def train_steps(iterator, count):
-        losses, finite = call(iterator, tf.constant(count))
+    def train_steps(iterator, count, proposal):
+        losses, finite, agreed = call(
+            iterator, tf.constant(count), tf.constant(proposal)
+        )
         total, reconstruction, kl = (float(x) for x in losses.numpy())
         return {
             "total_loss": total,
             "reconstruction_loss": reconstruction,
             "kl_loss": kl,
             "finite": bool(finite),
-        }
+        }, agreed
 
     train_steps.traces = call.experimental_get_tracing_count
     return train_steps

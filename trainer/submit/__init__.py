@@ -1,0 +1,1 @@
+"""Job specs from one description, and sending them. No TensorFlow here."""

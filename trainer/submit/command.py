@@ -1,0 +1,39 @@
+"""Command `vae-submit`: sends a training job to where the GPUs are."""
+
+import sys
+
+from trainer.command import report_errors
+from trainer.errors import ConfigError
+from trainer.submit import vertex_command
+
+ENGINES = {"vertex": vertex_command.run}
+
+USAGE = """\
+usage: vae-submit ENGINE [flags] -- [flags of the training]
+       vae-submit ENGINE status|cancel NAME
+ENGINE is vertex (Vertex AI); vae-submit ENGINE --help lists its flags."""
+
+
+def main():
+    """Submits a job; the console script `vae-submit`.
+
+    Returns:
+        The exit code: 0 done, 2 wrong flags or spec, 75 the service cannot be
+        reached for now (try again), 1 it refused.
+    """
+    words = sys.argv[1:]
+    with report_errors() as outcome:
+        if words in ([], ["--help"]):
+            print(USAGE)
+        elif words[0] not in ENGINES:
+            raise ConfigError(
+                f"{words[0]} is not one of {', '.join(ENGINES)}; write "
+                "vae-submit vertex [flags] -- [flags of the training]."
+            )
+        else:
+            ENGINES[words[0]](words[1:])
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""One job, as every engine gets it: image, machines and training flags."""
+
+import dataclasses
+import re
+
+from absl import flags
+
+from trainer import config as config_lib
+from trainer.errors import ConfigError
+
+PROGRAM = "vae-submit ENGINE [flags] --"
+# Of Fashion-MNIST, and of what the program draws unless told otherwise.
+_TRAIN_EXAMPLES = 60_000
+_IMAGE = re.compile(
+    r"[^/\s]*[.:][^/\s]*/[^:@\s]+(?::(?P<tag>[^/:@\s]+))?"
+    r"(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training job before any engine has given it a form.
+
+    Attributes:
+        name: str, what people see.
+        image: str, the container with the trainer as its entry point.
+        job_dir: str, `--job_dir` of the training.
+        workers: int, machines.
+        gpus: int, on each machine; 0 is training on CPUs.
+        accelerator: str, the engine's name of the GPU; empty without one.
+        spot: bool, whether machines may be taken away at any time.
+        timeout_hours: float, after which the job is stopped; 0 leaves that to
+            the engine.
+        train_flags: tuple of str, the other flags of the training, as
+            `config.expand_flags` returns them.
+    """
+
+    name: str
+    image: str
+    job_dir: str
+    workers: int
+    gpus: int
+    accelerator: str
+    spot: bool
+    timeout_hours: float
+    train_flags: tuple[str, ...]
+
+    @property
+    def replica_count(self):
+        """Number of replicas on all machines together."""
+        return self.workers * max(self.gpus, 1)
+
+    def train_config(self, *more_flags):
+        """Returns the `TrainConfig` that the machines will work from.
+
+        Args:
+            *more_flags: str, flags in addition to `train_flags`.
+
+        Raises:
+            ConfigError: the training would refuse its flags, or they cannot
+                work on these machines.
+        """
+        try:
+            config = config_lib.parse_flags(
+                [*self.train_flags, *more_flags, f"--job_dir={self.job_dir}"],
+                PROGRAM,
+            )
+            self._check_devices(config)
+            _check_data(config)
+        except ConfigError as error:
+            raise ConfigError(f"After --: {error}") from error
+        if config.resume == "never":
+            raise ConfigError(
+                "After --: --resume=never makes a job refuse its own restart "
+                "after an interruption; leave it out, and give a new --job_dir."
+            )
+        return config
+
+    def _check_devices(self, config):
+        machines = f"--workers={self.workers} --gpus={self.gpus}"
+        if config.strategy == "none" and self.replica_count > 1:
+            raise ConfigError(
+                f"--strategy=none uses one device, but {machines} asks for "
+                f"{self.replica_count}; leave it out."
+            )
+        if config.strategy == "mirrored" and self.workers > 1:
+            raise ConfigError(
+                "--strategy=mirrored is for one machine, but --workers="
+                f"{self.workers} asks for {self.workers}; leave it out."
+            )
+        if config.virtual_devices and (self.gpus or self.workers > 1):
+            raise ConfigError(
+                f"--virtual_devices={config.virtual_devices} splits the CPU of "
+                f"one machine without a GPU, but {machines} was given; leave "
+                "one of them out."
+            )
+        config.check_replicas(max(self.replica_count, config.virtual_devices))
+
+
+def _check_data(config):
+    if config.data_dir and not config.data_dir.startswith(("gs://", "/gcs/")):
+        raise ConfigError(
+            f"--data_dir={config.data_dir} is a folder of this machine, which "
+            "the job cannot see; copy it to a bucket and give --data_dir="
+            "gs://BUCKET/FOLDER."
+        )
+    if config.dataset == "idx":
+        return
+    examples = config.train_examples or _TRAIN_EXAMPLES
+    if config.dataset == "fashion_mnist":
+        examples = min(examples, _TRAIN_EXAMPLES)
+    if config.batch_size > examples:
+        raise ConfigError(
+            f"--batch_size={config.batch_size} is more than the {examples} "
+            f"training images; use at most --batch_size={examples}."
+        )
+
+
+def define_flags(flag_values):
+    """Defines the flags that a job has on every engine."""
+    for name, text in {
+        "name": "what the job is called; default: the last part of --job_dir",
+        "image": "container image of the trainer, in a registry",
+        "job_dir": "the --job_dir of the training",
+        "accelerator": "which GPU",
+    }.items():
+        flags.DEFINE_string(name, "", text, flag_values=flag_values)
+    flags.DEFINE_integer(
+        "workers", 1, "machines", flag_values=flag_values, lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "gpus",
+        0,
+        "GPUs on each machine; 0: train on CPUs",
+        flag_values=flag_values,
+        lower_bound=0,
+    )
+    flags.DEFINE_boolean(
+        "spot",
+        False,
+        "cheaper machines, which may be taken away at any time",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "timeout_hours",
+        0.0,
+        "stop the job after this time; 0: the engine's own limit",
+        flag_values=flag_values,
+        lower_bound=0,
+    )
+
+
+def from_flags(flag_values, arguments):
+    """Returns the `Job` of a command line.
+
+    Its flags are those of the training; whether they work on its machines is
+    for `Job.train_config` to say, since an engine may vary some of them.
+
+    Args:
+        flag_values: parsed absl flags, those of `define_flags` among them.
+        arguments: list of str, what stands after `--`.
+
+    Returns:
+        A `Job`, or None when `arguments` asked for help.
+
+    Raises:
+        ConfigError: a flag is missing or wrong.
+    """
+    try:
+        if config_lib.parse_flags(arguments, PROGRAM) is None:
+            return None
+        train_flags = config_lib.expand_flags(arguments, PROGRAM)
+    except ConfigError as error:
+        raise ConfigError(f"After --: {error}") from error
+    if any(flag.startswith("--job_dir=") for flag in train_flags):
+        raise ConfigError(
+            "--job_dir stands after --, where the flags of the training alone "
+            "go; put it before."
+        )
+    given = {
+        field.name: flag_values[field.name].value
+        for field in dataclasses.fields(Job)
+        if field.name != "train_flags"
+    }
+    for name in ("image", "job_dir"):
+        if not given[name]:
+            raise ConfigError(f"--{name} is missing.")
+    if given["gpus"] and not given["accelerator"]:
+        raise ConfigError(
+            f"--gpus={given['gpus']} does not say which; give --accelerator."
+        )
+    if given["accelerator"] and not given["gpus"]:
+        raise ConfigError(
+            f"--accelerator={given['accelerator']} does not say how many; give "
+            "--gpus."
+        )
+    given["job_dir"] = given["job_dir"].rstrip("/")
+    given["name"] = given["name"] or given["job_dir"].rpartition("/")[2]
+    return Job(**given, train_flags=tuple(train_flags))
+
+
+def image_warning(image):
+    """Returns what is risky about an image in a registry, or None.
+
+    Raises:
+        ConfigError: no machine but this one could find the image.
+    """
+    match = _IMAGE.fullmatch(image)
+    if not match or image.startswith(("localhost", "127.")):
+        raise ConfigError(
+            f"--image={image} names no registry that other machines can reach; "
+            "push the image and give its full name, for instance us-central1-"
+            "docker.pkg.dev/PROJECT/REPOSITORY/vae-trainer:1 (docker.io/… for "
+            "Docker Hub)."
+        )
+    if match["digest"] or match["tag"] not in (None, "latest"):
+        return None
+    return (
+        f"--image={image} can be another image when the job is restarted; "
+        "better give a tag that stays, or a digest."
+    )

@@ -1,0 +1,161 @@
+"""Which machine types and GPUs exist together in Vertex AI training.
+
+From Google's table, as it was when it announced the end of P100 for 15
+September 2026. Left out: P100; GB200, whose machines have ARM processors;
+TPUs, which the trainer does not use.
+"""
+
+from trainer.errors import ConfigError
+
+SOURCE = (
+    "https://docs.cloud.google.com/vertex-ai/docs/training/configure-compute"
+)
+DATE = "mid-2026"
+
+# GPUs that come with their machine: {GPU: {GPUs per machine: machine types}},
+# the machine type to choose first.
+_WITH_MACHINE = {
+    "NVIDIA_L4": {
+        1: (
+            "g2-standard-8",
+            "g2-standard-4",
+            "g2-standard-12",
+            "g2-standard-16",
+            "g2-standard-32",
+        ),
+        2: ("g2-standard-24",),
+        4: ("g2-standard-48",),
+        8: ("g2-standard-96",),
+    },
+    "NVIDIA_RTX_PRO_6000": {
+        1: ("g4-standard-48",),
+        2: ("g4-standard-96",),
+        4: ("g4-standard-192",),
+        8: ("g4-standard-384",),
+    },
+    "NVIDIA_TESLA_A100": {
+        1: ("a2-highgpu-1g",),
+        2: ("a2-highgpu-2g",),
+        4: ("a2-highgpu-4g",),
+        8: ("a2-highgpu-8g",),
+        16: ("a2-megagpu-16g",),
+    },
+    "NVIDIA_A100_80GB": {
+        1: ("a2-ultragpu-1g",),
+        2: ("a2-ultragpu-2g",),
+        4: ("a2-ultragpu-4g",),
+        8: ("a2-ultragpu-8g",),
+    },
+    "NVIDIA_H100_80GB": {
+        1: ("a3-highgpu-1g",),
+        2: ("a3-highgpu-2g",),
+        4: ("a3-highgpu-4g",),
+        8: ("a3-highgpu-8g",),
+    },
+    "NVIDIA_H100_MEGA_80GB": {8: ("a3-megagpu-8g",)},
+    "NVIDIA_H200_141GB": {8: ("a3-ultragpu-8g",)},
+    "NVIDIA_B200": {8: ("a4-highgpu-8g",)},
+}
+
+# GPUs that are attached to an N1 machine: {GPU: {GPUs: the most vCPUs}}.
+_ON_N1 = {
+    "NVIDIA_TESLA_T4": {1: 16, 2: 32, 4: 96},
+    "NVIDIA_TESLA_P4": {1: 16, 2: 32, 4: 96},
+    "NVIDIA_TESLA_V100": {1: 8, 2: 16, 4: 32, 8: 96},
+}
+
+# {family: vCPUs}; a machine type is FAMILY-VCPUS.
+_N1 = {
+    "n1-standard": (4, 8, 16, 32, 64, 96),
+    "n1-highmem": (2, 4, 8, 16, 32, 64, 96),
+    "n1-highcpu": (16, 32, 64, 96),
+}
+_WITHOUT_GPU = {
+    "n2-standard": (8, 4, 16, 32, 48, 64, 80),
+    "n2-highmem": (2, 4, 8, 16, 32, 48, 64, 80),
+    "n2-highcpu": (16, 32, 48, 64, 80),
+    "n4-standard": (2, 4, 8, 16, 32, 48, 64, 80),
+    "n4-highmem": (2, 4, 8, 16, 32, 48, 64, 80),
+    "n4-highcpu": (2, 4, 8, 16, 32, 48, 64, 80),
+    "e2-standard": (4, 8, 16, 32),
+    "e2-highmem": (2, 4, 8, 16),
+    "e2-highcpu": (16, 32),
+    "c2-standard": (4, 8, 16, 30, 60),
+    "m1-ultramem": (40, 80, 160),
+    "m1-megamem": (96,),
+    **_N1,
+}
+
+ACCELERATORS = (*_WITH_MACHINE, *_ON_N1)
+
+# What Dynamic Workload Scheduler queues for (the page schedule-jobs-dws).
+FLEX_START = tuple(
+    name for name in _WITH_MACHINE if name != "NVIDIA_RTX_PRO_6000"
+)
+
+
+def gpu_counts(accelerator):
+    """Returns how many of a GPU one machine can have, a tuple of int."""
+    return tuple(_WITH_MACHINE.get(accelerator) or _ON_N1[accelerator])
+
+
+def machine_types(accelerator, gpus):
+    """Returns the machine types that exist with these GPUs.
+
+    Args:
+        accelerator: str, a name of the API's `AcceleratorType`; empty: no GPU.
+        gpus: int, on one machine.
+
+    Returns:
+        A list of str, the one to choose first. No machine is ever without
+        choice: a wrong question raises.
+
+    Raises:
+        ConfigError: Vertex AI has no such GPU, or not so many on a machine.
+    """
+    if not accelerator:
+        return _names(_WITHOUT_GPU)
+    if accelerator not in ACCELERATORS:
+        raise ConfigError(
+            f"--accelerator={accelerator} is not in the table of {DATE} "
+            f"({SOURCE}); use one of {', '.join(ACCELERATORS)}."
+        )
+    if gpus not in gpu_counts(accelerator):
+        counts = ", ".join(map(str, gpu_counts(accelerator)))
+        raise ConfigError(
+            f"No machine has {gpus} {accelerator} in the table of {DATE} "
+            f"({SOURCE}); use --gpus={counts.replace(', ', ' or ')}."
+        )
+    if accelerator in _WITH_MACHINE:
+        return list(_WITH_MACHINE[accelerator][gpus])
+    most = _ON_N1[accelerator][gpus]
+    fitting = {
+        family: [count for count in vcpus if count <= most]
+        for family, vcpus in _N1.items()
+    }
+    # Eight vCPUs for each GPU keep it fed, as on the other machines.
+    fitting["n1-standard"].sort(key=lambda count: abs(count - 8 * gpus))
+    return _names(fitting)
+
+
+def check(machine_type, accelerator, gpus):
+    """Refuses a machine type that does not exist with these GPUs.
+
+    Raises:
+        ConfigError: the message has the valid choices.
+    """
+    choices = machine_types(accelerator, gpus)
+    if machine_type not in choices:
+        gpu = f"{gpus} {accelerator}" if accelerator else "no GPU"
+        raise ConfigError(
+            f"--machine_type={machine_type} does not go with {gpu} in the "
+            f"table of {DATE} ({SOURCE}); use one of {', '.join(choices)}."
+        )
+
+
+def _names(families):
+    return [
+        f"{family}-{count}"
+        for family, vcpus in families.items()
+        for count in vcpus
+    ]
