@@ -214,7 +214,8 @@ def save_loss_curves(path, rows):
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-        axes.legend()
+        # A fixed place: looking for the best one takes time, and warns of it.
+        axes.legend(loc="upper right")
     _save_figure(path, figure, dpi=100)
 
 

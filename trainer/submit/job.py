@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 
 from absl import flags
 
@@ -50,11 +51,13 @@ class Job:
         """Number of replicas on all machines together."""
         return self.workers * max(self.gpus, 1)
 
-    def train_config(self, *more_flags):
+    def train_config(self, *more_flags, shares_files=False):
         """Returns the `TrainConfig` that the machines will work from.
 
         Args:
             *more_flags: str, flags in addition to `train_flags`.
+            shares_files: bool, whether the machines of the job see the
+                folders of this one.
 
         Raises:
             ConfigError: the training would refuse its flags, or they cannot
@@ -66,7 +69,9 @@ class Job:
                 PROGRAM,
             )
             self._check_devices(config)
-            _check_data(config)
+            if not shares_files:
+                _check_data_place(config)
+            _check_data_size(config)
         except ConfigError as error:
             raise ConfigError(f"After --: {error}") from error
         if config.resume == "never":
@@ -97,13 +102,16 @@ class Job:
         config.check_replicas(max(self.replica_count, config.virtual_devices))
 
 
-def _check_data(config):
+def _check_data_place(config):
     if config.data_dir and not config.data_dir.startswith(("gs://", "/gcs/")):
         raise ConfigError(
             f"--data_dir={config.data_dir} is a folder of this machine, which "
             "the job cannot see; copy it to a bucket and give --data_dir="
             "gs://BUCKET/FOLDER."
         )
+
+
+def _check_data_size(config):
     if config.dataset == "idx":
         return
     examples = config.train_examples or _TRAIN_EXAMPLES
@@ -116,7 +124,54 @@ def _check_data(config):
         )
 
 
-def define_flags(flag_values):
+def parse(words, program, settings_type, define_settings, image=True):
+    """Returns what a command line of `vae-submit` asks for.
+
+    Whether the training's flags work on its machines is for
+    `Job.train_config` to say, since an engine may vary some of them.
+
+    Args:
+        words: list of str, the command line after the engine's name.
+        program: str, the command up to there.
+        settings_type: the dataclass of the engine's own flags; its fields are
+            named as they are.
+        define_settings: callable that defines them in an absl `FlagValues`.
+        image: bool, whether the job cannot do without a container image.
+
+    Returns:
+        A `Job`, a `settings_type` and the parsed `FlagValues`; or None when
+        the command line asked for help.
+
+    Raises:
+        ConfigError: a flag is missing or wrong.
+    """
+    ours, after = words, []
+    if "--" in words:
+        cut = words.index("--")
+        ours, after = words[:cut], words[cut + 1 :]
+    flag_values = config_lib.new_flags()
+    _define_flags(flag_values)
+    define_settings(flag_values)
+    try:
+        if not config_lib.parse_command(flag_values, ours, program):
+            return None
+    except ConfigError as error:
+        raise ConfigError(
+            f"{str(error).rstrip('.')}; flags of the training go after --."
+        ) from error
+    job = _from_flags(flag_values, after, image)
+    if job is None:
+        return None
+    settings = settings_type(
+        **{
+            field.name: flag_values[field.name].value
+            for field in dataclasses.fields(settings_type)
+        }
+    )
+    return job, settings, flag_values
+
+
+def _define_flags(flag_values):
     """Defines the flags that a job has on every engine."""
     for name, text in {
         "name": "what the job is called; default: the last part of --job_dir",
@@ -141,6 +196,12 @@ def define_flags(flag_values):
         "cheaper machines, which may be taken away at any time",
         flag_values=flag_values,
     )
+    flags.DEFINE_boolean(
+        "dry_run",
+        False,
+        "print what would be sent, send nothing",
+        flag_values=flag_values,
+    )
     flags.DEFINE_float(
         "timeout_hours",
         0.0,
@@ -150,22 +211,7 @@ def define_flags(flag_values):
     )
 
 
-def from_flags(flag_values, arguments):
-    """Returns the `Job` of a command line.
-
-    Its flags are those of the training; whether they work on its machines is
-    for `Job.train_config` to say, since an engine may vary some of them.
-
-    Args:
-        flag_values: parsed absl flags, those of `define_flags` among them.
-        arguments: list of str, what stands after `--`.
-
-    Returns:
-        A `Job`, or None when `arguments` asked for help.
-
-    Raises:
-        ConfigError: a flag is missing or wrong.
-    """
+def _from_flags(flag_values, arguments, image):
     try:
         if config_lib.parse_flags(arguments, PROGRAM) is None:
             return None
@@ -183,7 +229,7 @@ def from_flags(flag_values, arguments):
         if field.name != "train_flags"
     }
     for name in ("image", "job_dir"):
-        if not given[name]:
+        if not given[name] and (image or name != "image"):
             raise ConfigError(f"--{name} is missing.")
     if given["gpus"] and not given["accelerator"]:
         raise ConfigError(
@@ -219,3 +265,9 @@ def image_warning(image):
         f"--image={image} can be another image when the job is restarted; "
         "better give a tag that stays, or a digest."
     )
+
+
+def warn(sentence):
+    """Prints a warning, if there is one, where it does not mix with a spec."""
+    if sentence:
+        print(f"WARNING: {sentence}", file=sys.stderr)

@@ -114,22 +114,6 @@ def define_flags(flag_values):
         flags.DEFINE_integer(
             name, 1, text, flag_values=flag_values, lower_bound=1
         )
-    flags.DEFINE_boolean(
-        "dry_run",
-        False,
-        "print the spec, send nothing",
-        flag_values=flag_values,
-    )
-
-
-def settings_from_flags(flag_values):
-    """Returns the `Settings` of parsed flags, those of `define_flags`."""
-    return Settings(
-        **{
-            field.name: flag_values[field.name].value
-            for field in dataclasses.fields(Settings)
-        }
-    )
 
 
 def render(job, settings):

@@ -1,7 +1,6 @@
 """`vae-submit vertex`: submit a job to Vertex AI, look at it, cancel it."""
 
 import json
-import sys
 
 from absl import flags
 
@@ -22,6 +21,11 @@ def _define_endpoint_flag(flag_values):
     )
 
 
+def _define_flags(flag_values):
+    vertex.define_flags(flag_values)
+    _define_endpoint_flag(flag_values)
+
+
 def run(words):
     """Runs `vae-submit vertex WORDS`.
 
@@ -34,32 +38,17 @@ def run(words):
     if words[:1] in (["status"], ["cancel"]):
         _ask(*words)
         return
-    ours, after = words, []
-    if "--" in words:
-        cut = words.index("--")
-        ours, after = words[:cut], words[cut + 1 :]
-    flag_values = config_lib.new_flags()
-    job_lib.define_flags(flag_values)
-    vertex.define_flags(flag_values)
-    _define_endpoint_flag(flag_values)
-    try:
-        if not config_lib.parse_command(flag_values, ours, PROGRAM):
-            return
-    except ConfigError as error:
-        raise ConfigError(
-            f"{str(error).rstrip('.')}; flags of the training go after --."
-        ) from error
-    job = job_lib.from_flags(flag_values, after)
-    if job is None:
+    parsed = job_lib.parse(words, PROGRAM, vertex.Settings, _define_flags)
+    if parsed is None:
         return
-    settings = vertex.settings_from_flags(flag_values)
+    job, settings, flag_values = parsed
     kind, spec = vertex.render(job, settings)
-    _warn(job_lib.image_warning(job.image))
+    job_lib.warn(job_lib.image_warning(job.image))
     if flag_values["dry_run"].value:
         try:
             vertex_service.check(kind, spec)
         except vertex_service.MissingClientError as error:
-            _warn(f"Not checked against the API's types: {error}")
+            job_lib.warn(f"Not checked against the API's types: {error}")
         print(json.dumps(spec, indent=2))
         return
     resource, state = vertex_service.create(
@@ -162,8 +151,3 @@ def _number(value):
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _warn(sentence):
-    if sentence:
-        print(f"WARNING: {sentence}", file=sys.stderr)
