@@ -1,11 +1,18 @@
 """Which devices and peers: the distribution strategy and the chief."""
 
+import contextlib
 import dataclasses
+import os
 
 import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainer.errors import ConfigError
+
+# Two halves of a batch, each of whose operations keeps to half of the cores,
+# are faster on a CPU than a batch whose every operation is dealt out to all of
+# them. It is a constant since the order of sums depends on it.
+_PARTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +22,13 @@ class Cluster:
     Attributes:
         strategy: a `tf.distribute.Strategy`.
         device_kind: `"GPU"` or `"CPU"`.
+        parts: into how many parts each replica cuts its batch, to compute
+            them abreast.
     """
 
     strategy: tf.distribute.Strategy
     device_kind: str
+    parts: int = 1
 
     @property
     def replica_count(self):
@@ -67,6 +77,11 @@ def connect(config, topology=None):
             f"this machine has {len(gpus)} GPU(s); leave it out, or hide the "
             "GPUs with CUDA_VISIBLE_DEVICES=-1."
         )
+    parts = 1
+    slice_size = config.batch_size // (len(topology.hosts) if topology else 1)
+    if not gpus and config.virtual_devices <= 1 and slice_size % _PARTS == 0:
+        parts = _PARTS
+        _share_cores()
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     devices = (
@@ -88,9 +103,21 @@ def connect(config, topology=None):
     cluster = Cluster(
         strategy=strategy,
         device_kind="GPU" if gpus else "CPU",
+        parts=parts,
     )
     config.check_replicas(cluster.replica_count)
     return cluster
+
+
+def _share_cores():
+    """Gives each part of a batch its share of this machine's cores."""
+    cores = len(os.sched_getaffinity(0))
+    # Too late in a process where TensorFlow runs already; only speed is lost.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(
+            max(1, cores // _PARTS)
+        )
+        tf.config.threading.set_inter_op_parallelism_threads(_PARTS)
 
 
 def _multi_worker_strategy(topology, gpu_count):

@@ -103,6 +103,11 @@ class TrainConfig:
         0.0, "nats per latent unit that the KL does not penalise", minimum=0
     )
     learning_rate: float = _setting(0.001, "of Adam", above=0)
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "cosine: the learning rate falls to 0 at the last step",
+        choices=("constant", "cosine"),
+    )
     seed: int = _setting(
         0, "of the weights, the data order and the noise", minimum=0
     )

@@ -5,6 +5,7 @@ import tensorflow as tf
 from trainer import input_pipeline, randomness
 from trainer.agreement import agree
 from trainer.pacing import CallPacer
+from trainer.train_step import sum_of_parts
 
 # A latent unit is active when its posterior mean varies more than this over
 # the test set (Burda et al. 2016, section 5.2).
@@ -24,16 +25,17 @@ class Evaluator:
         config: a `TrainConfig`.
         strategy: the `tf.distribute.Strategy` of the model.
         images: uint8 array of shape (M, height, width, 1).
+        parts: int, into how many a replica cuts its batch.
     """
 
-    def __init__(self, vae, config, strategy, images):
+    def __init__(self, vae, config, strategy, images, parts=1):
         self._config = config
         self._count = len(images)
         self._batches, self._batch_count = input_pipeline.test_batches(
             images, config, strategy
         )
         self._pacer = CallPacer()
-        self._sum_batches = _make_sum_batches(vae, config, strategy)
+        self._sum_batches = _make_sum_batches(vae, config, strategy, parts)
 
     def run(self, agreement, advance):
         """Returns the metrics of the test set.
@@ -101,7 +103,7 @@ def collapse_message(row, config):
     )
 
 
-def _make_sum_batches(vae, config, strategy):
+def _make_sum_batches(vae, config, strategy, parts):
     """Returns a function that sums over test batches.
 
     It takes an iterator, a count and this worker's proposal, and returns
@@ -120,10 +122,14 @@ def _make_sum_batches(vae, config, strategy):
             count=tf.shape(images)[0],
             width=config.latent_dim,
         )
+        return sum_of_parts(
+            weighted_sums, parts, images, noise, batch["weights"]
+        )
+
+    def weighted_sums(images, noise, weights):
         reconstruction, kl_of_units, z_mean = (
             tf.cast(value, tf.float64) for value in vae.terms(images, noise)
         )
-        weights = batch["weights"]
         weigh = weights[:, tf.newaxis]
         return tf.concat(
             [

@@ -34,11 +34,14 @@ MATHEMATICS = (
     "kl_warmup_epochs",
     "free_bits",
     "learning_rate",
+    "learning_rate_schedule",
     "seed",
     "precision",
     "mixed_precision",
     "deterministic",
 )
+# What a schedule of the learning rate depends on as well.
+_LAST_STEP = ("epochs", "max_steps")
 
 
 class JobDir:
@@ -181,10 +184,15 @@ class JobDir:
             ConfigError: the recorded job has other settings that matter.
         """
         recorded = self.record()
+        # A job of an earlier version has the defaults of what this one added.
+        before = self.config()
+        names = MATHEMATICS
+        if config.learning_rate_schedule != "constant":
+            names += _LAST_STEP
         differences = [
-            f"--{name}={getattr(config, name)} (was {recorded['config'][name]})"
-            for name in MATHEMATICS
-            if getattr(config, name) != recorded["config"][name]
+            f"--{name}={getattr(config, name)} (was {getattr(before, name)})"
+            for name in names
+            if getattr(config, name) != getattr(before, name)
         ]
         name = recorded["data"]["name"]
         if config.dataset not in (name, recorded["config"]["dataset"]):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from trainer import objective, randomness
+from trainer import last_layer, objective, randomness
 
 
 class Sampler(keras.layers.Layer):
@@ -142,6 +142,7 @@ class VAE(keras.Model):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
+        self._decode = last_layer.decode(decoder)
         self.sampler = Sampler(name="sampler")
         self.beta = beta
         self._reconstruction_loss = objective.RECONSTRUCTION_LOSSES[
@@ -188,7 +189,7 @@ class VAE(keras.Model):
         if epsilon is not None:
             epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
         z_mean, z_log_var = self.encoder(images)
-        reconstructions = self.decoder(self.sampler(z_mean, z_log_var, epsilon))
+        reconstructions = self._decode(self.sampler(z_mean, z_log_var, epsilon))
         images, reconstructions, z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
             for value in (images, reconstructions, z_mean, z_log_var)

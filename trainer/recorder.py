@@ -5,7 +5,12 @@ import time
 
 import tensorflow as tf
 
-from trainer import checkpoint as checkpoint_lib, objective, pictures
+from trainer import (
+    checkpoint as checkpoint_lib,
+    objective,
+    optimizer as optimizer_lib,
+    pictures,
+)
 from trainer.checkpoint import Checkpoint
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.evaluator import collapse_message, has_collapsed
@@ -81,7 +86,9 @@ class Recorder:
                 "split": "train",
                 **losses,
                 "kl_weight": float(kl_weight),
-                "learning_rate": config.learning_rate,
+                "learning_rate": optimizer_lib.learning_rate_at(
+                    step, config, self._schedule
+                ),
                 "images_per_second": images_per_second,
             }
         )

@@ -14,6 +14,7 @@ from trainer import (
     datasets,
     export,
     input_pipeline,
+    optimizer as optimizer_lib,
     peers as peers_lib,
     pictures,
     topology as topology_lib,
@@ -261,11 +262,14 @@ class _Loop:
         cls, config, cluster, data, jit_compile, start, stop, console, peers
     ):
         """Returns a loop whose model has the state of a checkpoint."""
+        schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         with cluster.strategy.scope():
             vae = build_vae(config, data.image_shape)
             # Keras would call a second one in a process "adam_1", and its
             # variables would not be found in a checkpoint.
-            optimizer = keras.optimizers.Adam(config.learning_rate, name="adam")
+            optimizer = optimizer_lib.Adam(
+                optimizer_lib.learning_rate(config, schedule), name="adam"
+            )
             optimizer.build(weights_of(vae))
             if start.step:
                 checkpoint_lib.assign(
@@ -277,7 +281,7 @@ class _Loop:
             config=config,
             cluster=cluster,
             data=data,
-            schedule=input_pipeline.Schedule.of(config, len(data.train_images)),
+            schedule=schedule,
             vae=vae,
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -299,10 +303,11 @@ class _Loop:
         pacer = CallPacer(config.steps_per_call)
         meter = _SpeedMeter(config.batch_size)
         evaluator = Evaluator(
-            self.vae, config, self.cluster.strategy, self.data.test_images
-        )
+            self.vae, config, self.cluster.strategy, self.data.test_images,
+            self.cluster.parts,
+        )  # fmt: skip
         train_steps = make_train_steps(
-            self.vae, self.optimizer, config, schedule, self.cluster.strategy,
+            self.vae, self.optimizer, config, schedule, self.cluster,
             self.jit_compile,
         )  # fmt: skip
         batches = iter(

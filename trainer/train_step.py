@@ -11,7 +11,26 @@ def weights_of(vae):
     return vae.encoder.trainable_variables + vae.decoder.trainable_variables
 
 
-def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
+def sum_of_parts(function, parts, *batches):
+    """Returns the sum of a function's results on parts of a batch.
+
+    No part depends on another, so that TensorFlow computes them abreast.
+
+    Args:
+        function: takes a part of each of `batches`; returns nested tensors.
+        parts: int, a divisor of the batch.
+        *batches: tensors of shape (batch, ...).
+    """
+    results = [
+        function(*part)
+        for part in zip(
+            *(tf.split(batch, parts) for batch in batches), strict=True
+        )
+    ]
+    return tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
+
+
+def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     """Returns a function that trains for some steps in one TensorFlow call.
 
     It takes an iterator of training batches, a number of steps and this
@@ -20,12 +39,15 @@ def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
     `reconstruction_loss` and `kl_loss` of the last of those steps, and
     `finite`: whether all losses of all those steps were.
     """
+    strategy = cluster.strategy
     weights = weights_of(vae)
+    # The clamp of free bits needs the whole batch in the middle of the step.
+    parts = 1 if config.free_bits else cluster.parts
     warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
     dtype = tf.as_dtype(config.precision)
 
     def forward_and_backward(images, noise, kl_weight):
-        """Losses and gradients of this replica's share of the batch mean."""
+        """Losses and gradients of these images' share of the batch mean."""
         with tf.GradientTape() as tape:
             reconstruction, kl_of_units, _ = vae.terms(images, noise)
             kl = tf.reduce_sum(kl_of_units, axis=1)
@@ -71,8 +93,13 @@ def make_train_steps(vae, optimizer, config, schedule, strategy, jit_compile):
         kl_weight = objective.kl_weight(
             batch["step"], warmup_steps, config.beta
         )
-        losses, gradients = forward_and_backward(
-            images, tf.cast(noise, dtype), tf.cast(kl_weight, dtype)
+        losses, gradients = sum_of_parts(
+            lambda *part: forward_and_backward(
+                *part, tf.cast(kl_weight, dtype)
+            ),
+            parts,
+            images,
+            tf.cast(noise, dtype),
         )
         optimizer.apply(gradients, weights)
         return losses
