@@ -114,7 +114,7 @@ def _kubectl(settings, *arguments, manifest=""):
             "kubernetes.io/docs/tasks/tools), or give --dry_run and apply what "
             "it prints elsewhere."
         )
-    done = subprocess.run(  # noqa: S603: no shell reads the arguments
+    done = subprocess.run(  # noqa: S603
         [
             program,
             *arguments,
