@@ -11,8 +11,6 @@ import kubernetes_validate
 import pytest
 import tensorflow as tf
 import yaml
-from tensorboard import program
-from tensorboard.plugins.core import core_plugin
 
 from tests.kubernetes_manifests import (
     GPUS,
@@ -399,7 +397,12 @@ def test_a_gpu_of_google_is_known_by_its_label(label, gpus):
     assert spec["nodeSelector"] == {"cloud.google.com/gke-accelerator": label}
 
 
+# A library that comes with TensorBoard.
+@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")
 def test_tensorboard_shows_the_logs_with_flags_that_it_has():
+    from tensorboard import program
+    from tensorboard.plugins.core import core_plugin
+
     deployment, service = dry_run()[:2]
     labels = pod_template(deployment)["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels

@@ -2,14 +2,16 @@
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 
 import pytest
 
+from tests import kubernetes_api
 from tests.kubernetes_manifests import SUBMIT
 from tests.submit_command import vae_submit
-from tests.workers import free_hosts
 
 FAKE = """#!{python}
 import json, pathlib, sys
@@ -128,8 +130,8 @@ def test_a_job_that_has_not_ended_is_left_alone(kubectl, found):
     ("said", "code", "message"),
     [
         (
-            "E1 memcache.go:265] dial tcp\nThe connection to the server "
-            "10.0.0.1 was refused - did you specify the right host or port?",
+            "E1123 15:16:04.1 1 memcache.go:265] dial tcp\n"
+            "The connection to the server 10.0.0.1 was refused - did you specify the right host or port?",
             75,
             "cannot reach the cluster (The connection to the server 10.0.0.1",
         ),
@@ -212,23 +214,73 @@ def test_a_dry_run_needs_no_kubectl(monkeypatch, tmp_path):
     assert outcome.exit_code == 1
 
 
-@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is missing")
-def test_a_cluster_out_of_reach_can_be_tried_again(monkeypatch, tmp_path):
-    (host,) = free_hosts(1)
-    cluster = {"name": "c", "cluster": {"server": f"http://{host}"}}
-    context = {"name": "c", "context": {"cluster": "c", "user": ""}}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [cluster],
-        "contexts": [context],
-        "current-context": "c",
-    }
-    path = tmp_path / "config"
-    path.write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(path))
+@pytest.fixture
+def api(monkeypatch, tmp_path):
+    """A server that the real kubectl talks to."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is missing")
+    # It keeps there what a server said that it has.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with kubernetes_api.serve() as server:
+        server.write_config(tmp_path / "config")
+        yield server
+
+
+APPS = "/apis/apps/v1/namespaces/default/deployments"
+SERVICES = "/api/v1/namespaces/default/services"
+JOBS = "/apis/batch/v1/namespaces/default/jobs"
+
+
+def test_the_real_kubectl_submits_and_submits_again(api):
+    assert vae_submit(*SUBMIT, "--workers=2").exit_code == 0
+    posts = [APPS, SERVICES, SERVICES, JOBS]
+    assert api.requests == [("POST", path) for path in posts]
+    api.requests.clear()
+    outcome = vae_submit(*SUBMIT, "--workers=2")
+    assert "is there and has not ended" in outcome.err
+    assert api.requests == []
+    failed = [{"type": "Failed", "status": "True"}]
+    api.objects[f"{JOBS}/vae"]["status"] = {"conditions": failed}
+    outcome = vae_submit(*SUBMIT, "--workers=2")
+    assert outcome.exit_code == 0, outcome.err
+    # All but the job is as it was.
+    assert api.requests == [("DELETE", f"{JOBS}/vae"), ("POST", JOBS)]
+
+
+def test_the_printed_commands_are_ones_that_the_real_kubectl_takes(api):
+    lines = vae_submit(*SUBMIT, "--kind=jobset").out.splitlines()
+    commands = dict(line.split(": ", 1) for line in lines)
+    for name in ("Status", "Logs", "Stop"):
+        subprocess.run(
+            shlex.split(commands[name]), check=True, capture_output=True
+        )
+    assert api.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [((403, "Forbidden"), 1), ((503, "ServiceUnavailable"), 75)],
+)
+def test_what_the_real_kubectl_says_is_understood(api, failure, code):
+    api.failure = failure
+    outcome = vae_submit(*SUBMIT)
+    assert "its own words" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert (outcome.exit_code, outcome.out) == (code, "")
+
+
+def test_a_kind_that_the_server_does_not_have_is_not_sent(api):
+    outcome = vae_submit(*SUBMIT, "--kind=tfjob")
+    assert "The cluster does not have Kubeflow's training" in outcome.err
+    assert outcome.exit_code == 1
+    assert api.requests == []
+
+
+def test_a_cluster_out_of_reach_can_be_tried_again(api, tmp_path):
+    with kubernetes_api.serve() as gone:
+        gone.write_config(tmp_path / "config")
     outcome = vae_submit(*SUBMIT)
     assert outcome.err.startswith("ERROR: kubectl cannot reach the cluster (")
-    assert host in outcome.err
     assert outcome.err.count("\n") == 1
     assert (outcome.exit_code, outcome.out) == (75, "")

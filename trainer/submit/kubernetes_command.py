@@ -32,6 +32,8 @@ _OUT_OF_REACH = re.compile(
     r"\(TooManyRequests\)|\(InternalError\)",
     re.IGNORECASE,
 )
+# What libraries of kubectl log before it speaks itself.
+_CHATTER = re.compile(r"[EIW]\d{4} ")
 _UNKNOWN_KIND = re.compile("no matches for kind|have a resource type")
 
 
@@ -129,9 +131,11 @@ def _kubectl(settings, *arguments, manifest=""):
     )
     if done.returncode == 0:
         return done.stdout
-    lines = done.stderr.strip().splitlines() or ["it does not say why"]
-    # Libraries of kubectl log before it speaks itself.
-    said = lines[-1].removeprefix("error: ").rstrip(".")
+    lines = [
+        line for line in done.stderr.splitlines() if not _CHATTER.match(line)
+    ]
+    said = " ".join(lines).removeprefix("error: ").rstrip(". ")
+    said = said or "it does not say why"
     if _UNKNOWN_KIND.search(done.stderr) and settings.kind in _OPERATORS:
         raise SubmitError(
             f"The cluster does not have {_OPERATORS[settings.kind]} ({said}); "
