@@ -131,7 +131,8 @@ def test_a_job_that_has_not_ended_is_left_alone(kubectl, found):
     [
         (
             "E1123 15:16:04.1 1 memcache.go:265] dial tcp\n"
-            "The connection to the server 10.0.0.1 was refused - did you specify the right host or port?",
+            "The connection to the server 10.0.0.1 was refused - "
+            "did you specify the right host or port?",
             75,
             "cannot reach the cluster (The connection to the server 10.0.0.1",
         ),
