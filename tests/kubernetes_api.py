@@ -52,7 +52,6 @@ class Api:
 def serve():
     """Yields the `Api` of a server on this machine."""
     api = Api()
-
     handler = type("Handler", (_Handler,), {"api": api})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     api.address = f"http://127.0.0.1:{server.server_port}"

@@ -47,13 +47,15 @@ def pod(*words):
 
 
 def by_name(value):
-    """Sorts lists of named things: kustomize has an order of its own."""
+    """Sorts lists of named things, which kustomize merges in its own order."""
     if isinstance(value, dict):
         return {name: by_name(content) for name, content in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return sorted(
-            map(by_name, value), key=lambda item: str(sorted(item.items()))
-        )
+        items = list(map(by_name, value))
+        # The order of rules, which have no names, means something.
+        if "name" in items[0]:
+            items.sort(key=lambda item: item["name"])
+        return items
     return value
 
 

@@ -69,7 +69,7 @@ def exit_code(code):
     Vertex takes most codes for an error of the program that will come again,
     75 among them, and ends the job; after an abort it runs the worker again.
     https://cloud.google.com/vertex-ai/docs/training/understanding-training-service
-    So does a TFJob, whose manifest says so.
+    So does the operator of a TFJob, whose manifest says so.
     """
     wants_abort = is_here() or _AS_ABORT in os.environ
     if wants_abort and code == InterruptedJobError.exit_code:

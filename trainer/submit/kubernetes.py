@@ -13,7 +13,6 @@ from trainer.errors import ConfigError
 from trainer.submit import kubernetes_job, kubernetes_pod, machines
 
 _LABEL_LENGTH = 63
-_ANY = "any"
 # Google Kubernetes Engine labels its nodes with the names that Vertex AI has,
 # in small letters.
 # https://docs.cloud.google.com/kubernetes-engine/docs/concepts/gpus
@@ -129,13 +128,14 @@ def render(job, settings):
 
 
 def _check_accelerator(job):
-    if job.accelerator in ("", _ANY):
+    if job.accelerator in ("", kubernetes_pod.ANY_GPU):
         return
     if job.accelerator not in _ACCELERATORS:
         raise ConfigError(
             f"--accelerator={job.accelerator} is not one of "
-            f"{', '.join(_ACCELERATORS)}; give --accelerator={_ANY} and a "
-            "--node_selector where nodes are not labelled by Google."
+            f"{', '.join(_ACCELERATORS)}; give --accelerator="
+            f"{kubernetes_pod.ANY_GPU} and a --node_selector where nodes are "
+            "not labelled by Google."
         )
     counts = machines.gpu_counts(_ACCELERATORS[job.accelerator])
     if job.gpus not in counts:

@@ -121,7 +121,8 @@ def _failure_rules():
 def _jobset(job, settings):
     pod_names = f"{job.name}-{_WORKERS}-0-{{}}.{job.name}"
     # The first crash ends its Job, which the JobSet answers by starting all
-    # workers again at once, in place of a minute in which they find out.
+    # workers again at once, in place of a minute in which they find out. The
+    # time of --timeout_hours begins anew with that.
     spec = _job_spec(job, settings, pod_names, 0)
     jobset = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -159,9 +160,9 @@ def _tfjob(job, settings):
 
     It starts a pod again after the codes 128 to 255 alone, so that 75 would be
     its end; the variable makes the trainer say 134 instead. It counts no
-    crashes there (kubeflow/training-operator#2045): --timeout_hours is what
-    ends a job that always crashes.
-    https://www.kubeflow.org/docs/components/trainer/legacy-v1/user-guides/tensorflow/
+    crashes there (kubeflow/trainer#2045): --timeout_hours is what ends a job
+    that always crashes.
+    https://kubeflow.org/docs/components/training/tftraining/
     """
     env = {"RUN_AGAIN_AS_ABORT": "1"}
     # The operator looks for a container of this name.

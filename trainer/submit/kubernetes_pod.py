@@ -1,5 +1,7 @@
 """The pods of a job on Kubernetes: of the trainer, and of TensorBoard."""
 
+# The --accelerator of clusters with labels of their own.
+ANY_GPU = "any"
 TENSORBOARD_SUFFIX = "-tensorboard"
 _TENSORBOARD_PORT = 6006
 # The user of the image. A number, since Kubernetes asks whether it is root's.
@@ -182,7 +184,7 @@ def _placement(job, settings):
     """Returns the fields of a pod that say on which nodes it may run."""
     selector, tolerations = {}, []
     if job.gpus:
-        if job.accelerator != "any":
+        if job.accelerator != ANY_GPU:
             selector["cloud.google.com/gke-accelerator"] = job.accelerator
         tolerations.append({"key": "nvidia.com/gpu", "operator": "Exists"})
     if job.spot:
