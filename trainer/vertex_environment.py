@@ -17,6 +17,8 @@ _FOLDERS = {
 _TRIAL = "CLOUD_ML_TRIAL_ID"
 # That of an abort (SIGABRT) in a container.
 _RUN_AGAIN = 134
+# Asks for it elsewhere, as under Kubeflow's TFJob.
+_AS_ABORT = "RUN_AGAIN_AS_ABORT"
 _METRIC = "total_loss"
 
 
@@ -62,14 +64,17 @@ def wants_model(location):
 
 
 def exit_code(code):
-    """Returns the exit code for Vertex that means what ours does.
+    """Returns the exit code that means what ours does to who runs the job.
 
     Vertex takes most codes for an error of the program that will come again,
     75 among them, and ends the job; after an abort it runs the worker again.
     https://cloud.google.com/vertex-ai/docs/training/understanding-training-service
+    So does the operator of a TFJob, whose manifest says so.
     """
-    run_again = InterruptedJobError.exit_code
-    return _RUN_AGAIN if is_here() and code == run_again else code
+    wants_abort = is_here() or _AS_ABORT in os.environ
+    if wants_abort and code == InterruptedJobError.exit_code:
+        return _RUN_AGAIN
+    return code
 
 
 def trial_reporter():
