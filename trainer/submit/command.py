@@ -4,14 +4,14 @@ import sys
 
 from trainer.command import report_errors
 from trainer.errors import ConfigError
-from trainer.submit import vertex_command
+from trainer.submit import slurm_command, vertex_command
 
-ENGINES = {"vertex": vertex_command.run}
+ENGINES = {"slurm": slurm_command.run, "vertex": vertex_command.run}
 
 USAGE = """\
 usage: vae-submit ENGINE [flags] -- [flags of the training]
-       vae-submit ENGINE status|cancel NAME
-ENGINE is vertex (Vertex AI); vae-submit ENGINE --help lists its flags."""
+       vae-submit vertex status|cancel NAME
+ENGINE is slurm or vertex (Vertex AI); --help after it lists its flags."""
 
 
 def main():
