@@ -14,7 +14,7 @@ from tests.e2e.jobs import SMALL
 from tests.soak import differences
 
 SECONDS = 120
-EPOCHS = 10
+EPOCHS = 6
 
 
 class Job:
@@ -25,21 +25,19 @@ class Job:
         directory: its job directory.
     """
 
-    def __init__(self, cluster, directory, *words, workers=2):
+    def __init__(self, cluster, directory, *words, **variables):
         self._cluster = cluster
         self.directory = directory
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "trainer.submit", "slurm"),
-                *(f"--job_dir={directory}", f"--workers={workers}"),
+                *(f"--job_dir={directory}", "--workers=2"),
                 *('--name=it\'s "a" job # \\ 1', "--partition=main"),
                 *("--gpus=1", "--accelerator=fake", "--cpus=2"),
                 *("--timeout_hours=1", "--", *words),
             ],
             cwd=directory.parent,
-            env=os.environ
-            | cluster.variables
-            | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+            env=os.environ | cluster.variables | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -90,24 +88,24 @@ def test_a_job_that_slurm_stops_goes_on_and_ends_with_the_same_weights(
 ):
     # One test, since they share the cluster and the untouched job.
     flags = (*SMALL, f"--epochs={EPOCHS}")
-    failing = Job(cluster, tmp_path / "f", "--resume=must", *SMALL, workers=1)
-    untouched = Job(cluster, tmp_path / "u", *flags)
-    limited = Job(cluster, tmp_path / "l", *flags)
+    failing = Job(cluster, tmp_path / "failing", TF_CONFIG="{")
+    untouched = Job(cluster, tmp_path / "untouched", *flags)
+    limited = Job(cluster, tmp_path / "limited", *flags)
     limited.wait_for("Epoch 1,")
     # What --signal=TERM@180 does three minutes before the time limit.
     cluster.run("scancel", "--signal=TERM", limited.number)
     limited.wait_until("PENDING")
-    cancelled = Job(cluster, tmp_path / "c", *flags)
+    cancelled = Job(cluster, tmp_path / "cancelled", *flags)
     # The controller waits two minutes by itself.
     limited.wait(lambda: limited.slurm("Reason") == "BeginTime")
     cluster.run("scontrol", "update", f"job={limited.number}", "StartTime=now")
     cancelled.wait_for("Epoch 1,")
     cluster.run("scancel", cancelled.number)
     assert cancelled.end() == ("CANCELLED", "0:15", "0")
-    again = Job(cluster, tmp_path / "c", *flags)
+    again = Job(cluster, tmp_path / "cancelled", *flags)
 
-    assert failing.end() == ("FAILED", "1:0", "0")
-    assert "ERROR:" in failing.said()
+    assert failing.end() == ("FAILED", "2:0", "0")
+    assert "TF_CONFIG is not the JSON of a cluster" in failing.said()
     for job in (untouched, limited, again):
         restarts = "1" if job is limited else "0"
         assert job.end() == ("COMPLETED", "0:0", restarts), job.said()
