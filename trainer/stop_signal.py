@@ -8,9 +8,8 @@ import time
 from trainer import vertex_environment
 from trainer.errors import InterruptedJobError
 
-# Whoever stops a job may say so twice: Slurm does within 10 ms when it
-# preempts one without a time of grace, and a container's runtime may pass on
-# what its process group has got already.
+# Who stops a job may say so twice: Slurm does, within some milliseconds, when
+# it preempts one that has no time of grace.
 # https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
 _SAME_SECONDS = 1.0
 

@@ -15,6 +15,7 @@ from tests.soak import differences
 
 SECONDS = 120
 EPOCHS = 6
+NAME = 'it\'s "a" job # 1'
 
 
 class Job:
@@ -32,7 +33,7 @@ class Job:
             [
                 *(sys.executable, "-m", "trainer.submit", "slurm"),
                 *(f"--job_dir={directory}", "--workers=2"),
-                *('--name=it\'s "a" job # \\ 1', "--partition=main"),
+                *(f"--name={NAME}", "--partition=main"),
                 *("--gpus=1", "--accelerator=fake", "--cpus=2"),
                 *("--timeout_hours=1", "--", *words),
             ],
@@ -91,6 +92,8 @@ def test_a_job_that_slurm_stops_goes_on_and_ends_with_the_same_weights(
     failing = Job(cluster, tmp_path / "failing", TF_CONFIG="{")
     untouched = Job(cluster, tmp_path / "untouched", *flags)
     limited = Job(cluster, tmp_path / "limited", *flags)
+    names = cluster.run("squeue", "--noheader", "--format=%j").splitlines()
+    assert set(names) == {NAME}
     limited.wait_for("Epoch 1,")
     # What --signal=TERM@180 does three minutes before the time limit.
     cluster.run("scancel", "--signal=TERM", limited.number)
@@ -114,3 +117,5 @@ def test_a_job_that_slurm_stops_goes_on_and_ends_with_the_same_weights(
         assert "Resuming" in resumed.said()
         assert differences(untouched.directory, resumed.directory) == []
     assert "with 2 CPU replicas" in untouched.said()
+    # Still: nothing queued it again.
+    assert cancelled.end() == ("CANCELLED", "0:15", "0")

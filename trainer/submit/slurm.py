@@ -42,7 +42,7 @@ class Settings:
                     "`sinfo` lists partitions, `sacctmgr show assoc user=$USER`"
                     " your accounts and qos."
                 )
-        _check_path("venv", self.venv)
+        _check_folder("venv", self.venv)
 
 
 def define_flags(flag_values):
@@ -89,13 +89,21 @@ def render(job, settings):
             the job as described.
     """
     _check(job)
-    data_dir = job.train_config(shares_files=True).data_dir
-    if data_dir and not data_dir.startswith("gs://"):
-        _check_path("data_dir", data_dir)
+    config = job.train_config(shares_files=True)
+    folders = {
+        name: path
+        for name, path in (
+            ("job_dir", job.job_dir),
+            ("data_dir", config.data_dir),
+        )
+        if path and not path.startswith("gs://")
+    }
+    for name, path in folders.items():
+        _check_folder(name, path)
     arguments = [f"--job_dir={job.job_dir}", *job.train_flags]
     program, prepare = [shlex.quote(f"{settings.venv}/bin/vae-train")], ""
     if job.image:
-        program, prepare = _container(job, data_dir)
+        program, prepare = _container(job, folders)
     return _SCRIPT.format(
         options="\n".join(
             f"#SBATCH --{name}={shlex.quote(str(value))}"
@@ -118,12 +126,12 @@ def _check(job):
             "--spot has no meaning in Slurm; give the --partition or --qos "
             "whose jobs may be preempted."
         )
-    if not job.name.isprintable():
+    # sbatch takes a backslash away, even one within quotes.
+    if not job.name.isprintable() or "\\" in job.name:
         raise ConfigError(
-            f"--name={job.name!r} has characters that cannot be printed; give "
-            "another."
+            f"--name={job.name!r} has characters that Slurm does not take as "
+            "they are; give another."
         )
-    _check_path("job_dir", job.job_dir)
     if 0 < job.timeout_hours < _LEAST_HOURS:
         raise ConfigError(
             f"--timeout_hours={job.timeout_hours:g} leaves no time to train, "
@@ -137,17 +145,20 @@ def _check(job):
         )
 
 
-def _check_path(name, path):
-    if path.startswith(("/", "gs://") if name != "venv" else "/"):
-        return
-    raise ConfigError(
-        f"--{name}={path} is not the full path of a folder; give one that all "
-        "machines see, for instance in $HOME."
-    )
+def _check_folder(name, path):
+    if not path.startswith("/"):
+        raise ConfigError(
+            f"--{name}={path} is not the full path of a folder; give one that "
+            "all machines see, for instance in $HOME."
+        )
 
 
-def _container(job, data_dir):
+def _container(job, folders):
     """Returns what runs the trainer in a container, and what goes before.
+
+    Args:
+        job: a `Job`.
+        folders: dict, paths of the folders that it needs.
 
     Returns:
         A list of str, words of the shell, and a str, lines of it.
@@ -155,12 +166,7 @@ def _container(job, data_dir):
     Raises:
         ConfigError: a folder cannot be mounted.
     """
-    folders = [
-        folder
-        for folder in (job.job_dir, data_dir)
-        if folder and not folder.startswith("gs://")
-    ]
-    for folder in folders:
+    for folder in folders.values():
         if re.search("[:,]", folder):
             raise ConfigError(
                 f"{folder} has a colon or a comma, and Apptainer cannot mount "
@@ -171,12 +177,12 @@ def _container(job, data_dir):
         # The image keeps downloads where only Docker would mount a folder.
         '--env KERAS_HOME="${KERAS_HOME:-$HOME/.keras}"',
         '${TMPDIR:+--bind "$TMPDIR"}',
-        *(f"--bind {shlex.quote(folder)}" for folder in folders),
+        *(f"--bind {shlex.quote(folder)}" for folder in folders.values()),
         shlex.quote(job.image),
         "vae-train",
     ]
     prepare = ""
-    if job.job_dir in folders:
+    if "job_dir" in folders:
         prepare = (
             "\n# Apptainer mounts only what exists.\n"
             f"mkdir -p {shlex.quote(job.job_dir)} || exit\n"
