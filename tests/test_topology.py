@@ -70,6 +70,19 @@ def test_a_slurm_step_has_a_port_for_each_task():
     assert topology.index == 2
 
 
+def test_what_slurm_22_sets_for_a_task_on_each_of_two_nodes():
+    # As a step printed it, on nodes whose names are addresses.
+    topology = find(
+        slurm(
+            SLURM_STEP_NUM_TASKS="2",
+            SLURM_STEP_NODELIST="127.0.0.[2-3]",
+            SLURM_STEP_TASKS_PER_NODE="1(x2)",
+            SLURM_PROCID="1",
+        )
+    )
+    assert topology == Topology(("127.0.0.2:21400", "127.0.0.3:21401"), 1)
+
+
 def test_two_slurm_jobs_of_a_node_use_other_ports():
     ports = [
         {host.rpartition(":")[2] for host in find(environ).hosts}

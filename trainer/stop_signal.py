@@ -3,13 +3,19 @@
 import os
 import signal
 import threading
+import time
 
 from trainer import vertex_environment
 from trainer.errors import InterruptedJobError
 
+# Who stops a job may say so twice: Slurm does, within some milliseconds, when
+# it preempts one that has no time of grace.
+# https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
+_SAME_SECONDS = 1.0
+
 
 class StopSignal:
-    """Remembers the first SIGTERM or SIGINT; exits at once on the second.
+    """Remembers the first SIGTERM or SIGINT; exits at once on a later one.
 
     Python runs a signal handler only between two bytecodes of the main
     thread, so never while that thread waits in a collective for a peer that
@@ -66,12 +72,18 @@ class StopSignal:
         )
 
     def _watch(self, read_fd):
+        first = None
         while True:
             number = os.read(read_fd, 1)[0]
             if number not in (signal.SIGTERM, signal.SIGINT):
                 continue
-            if self.requested:
+            now = time.monotonic()
+            # What another worker asked for does not count: the signal often
+            # comes to all of them, and this one's is not to cut its saving.
+            first = first or now
+            if now - first > _SAME_SECONDS:
                 os._exit(
                     vertex_environment.exit_code(InterruptedJobError.exit_code)
                 )
-            self.request(signal.Signals(number).name)
+            if not self.requested:
+                self.request(signal.Signals(number).name)

@@ -4,14 +4,18 @@ import sys
 
 from trainer.command import report_errors
 from trainer.errors import ConfigError
-from trainer.submit import kubernetes_command, vertex_command
+from trainer.submit import kubernetes_command, slurm_command, vertex_command
 
-ENGINES = {"vertex": vertex_command.run, "kubernetes": kubernetes_command.run}
+ENGINES = {
+    "vertex": vertex_command.run,
+    "kubernetes": kubernetes_command.run,
+    "slurm": slurm_command.run,
+}
 
 USAGE = """\
 usage: vae-submit ENGINE [flags] -- [flags of the training]
        vae-submit vertex status|cancel NAME
-ENGINE is vertex (Vertex AI) or kubernetes; vae-submit ENGINE --help lists its
+ENGINE is vertex (Vertex AI), kubernetes or slurm; --help after it lists its
 flags."""
 
 

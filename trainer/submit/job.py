@@ -124,7 +124,9 @@ def _check_data_size(config):
         )
 
 
-def parse(words, program, settings_type, define_settings, image=True):
+def parse(
+    words, program, settings_type, define_settings, image=True, accelerator=True
+):
     """Returns what a command line of `vae-submit` asks for.
 
     Whether the training's flags work on its machines is for
@@ -137,6 +139,7 @@ def parse(words, program, settings_type, define_settings, image=True):
             named as they are.
         define_settings: callable that defines them in an absl `FlagValues`.
         image: bool, whether the job cannot do without a container image.
+        accelerator: bool, whether GPUs must be named.
 
     Returns:
         A `Job`, a `settings_type` and the parsed `FlagValues`; or None when
@@ -159,7 +162,7 @@ def parse(words, program, settings_type, define_settings, image=True):
         raise ConfigError(
             f"{str(error).rstrip('.')}; flags of the training go after --."
         ) from error
-    job = _from_flags(flag_values, after, image)
+    job = _from_flags(flag_values, after, image, accelerator)
     if job is None:
         return None
     settings = settings_type(
@@ -211,7 +214,7 @@ def _define_flags(flag_values):
     )
 
 
-def _from_flags(flag_values, arguments, image):
+def _from_flags(flag_values, arguments, image, accelerator):
     try:
         if config_lib.parse_flags(arguments, PROGRAM) is None:
             return None
@@ -231,7 +234,7 @@ def _from_flags(flag_values, arguments, image):
     for name in ("image", "job_dir"):
         if not given[name] and (image or name != "image"):
             raise ConfigError(f"--{name} is missing.")
-    if given["gpus"] and not given["accelerator"]:
+    if accelerator and given["gpus"] and not given["accelerator"]:
         raise ConfigError(
             f"--gpus={given['gpus']} does not say which; give --accelerator."
         )
