@@ -10,13 +10,16 @@ import pathlib
 import sys
 import tempfile
 
-from benchmarks import intervals, throughput
+from benchmarks import intervals, memory, overheads, startup, throughput
 from benchmarks.contenders import ContenderError
 from benchmarks.setup import Setup, data_flags
 from trainer.progress import Console
 
 PARTS = {
     "throughput": throughput.measure,
+    "overheads": overheads.measure,
+    "startup": startup.measure,
+    "memory": memory.measure,
 }
 
 
@@ -68,7 +71,8 @@ def main(arguments=None):
         except ContenderError as error:
             console.error(str(error))
             return 1
-    console.line("\n" + intervals.table(figures))
+    if figures:
+        console.line("\n" + intervals.table(figures))
     return 0
 
 

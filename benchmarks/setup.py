@@ -24,6 +24,7 @@ class Setup:
         threads: how many may compute at a time.
         rounds: how many alternating pairs.
         steps: training steps of a turn.
+        epoch_steps: training steps between two checkpoints by default.
         warm_up_steps: before the first turn.
         matmul_size: rows of the matrices of the roofline.
         matmul_products: of a turn of the roofline.
@@ -37,6 +38,7 @@ class Setup:
     threads: int
     rounds: int = 9
     steps: int = 100
+    epoch_steps: int = 468
     warm_up_steps: int = 64
     matmul_size: int = 2048
     matmul_products: int = 12
