@@ -19,8 +19,6 @@ with quiet_tensorflow():
     import keras
     import tensorflow as tf
 
-_STEPS_PER_EXECUTION = 32
-
 
 class Sampling(keras.layers.Layer):
     """Draws z from the posterior."""
@@ -134,7 +132,10 @@ class _TurnCallback(keras.callbacks.Callback):
 
 
 def main():
-    """Runs `fit` in the mode of the settings: `flags`, `jit_compile`."""
+    """Runs `fit` in the mode of the settings.
+
+    They are `flags`, `jit_compile` and `steps_per_execution`.
+    """
     settings = json.loads(sys.argv[1])
     turn = Turn()
     config = parse_flags(settings["flags"])
@@ -151,14 +152,14 @@ def main():
     vae = NotebookVAE(config.latent_dim)
     vae.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
-        steps_per_execution=_STEPS_PER_EXECUTION,
+        steps_per_execution=settings["steps_per_execution"],
         jit_compile=settings["jit_compile"],
     )
     with contextlib.suppress(BenchmarkOver):
         vae.fit(
             dataset,
             # A whole number of executions; the dataset has no end.
-            steps_per_epoch=1000 * _STEPS_PER_EXECUTION,
+            steps_per_epoch=1000 * settings["steps_per_execution"],
             epochs=1000,
             verbose=0,
             callbacks=[_TurnCallback(turn)],

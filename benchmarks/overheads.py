@@ -42,7 +42,7 @@ def measure(setup):
     """
     base = setup.job("the default job")
     with _warm(setup, base):
-        figures = _around(setup, base)
+        figures = around(setup, base)
         for extra in _extras(setup):
             with _warm(setup, extra.contender):
                 _say_cost(setup, base, extra)
@@ -54,15 +54,16 @@ def measure(setup):
     return figures
 
 
-@contextlib.contextmanager
-def _warm(setup, contender):
-    with contenders.started(contender):
-        contender.run(setup.warm_up_steps)
-        yield
+def around(setup, base):
+    """Compares whole epochs with the compiled step and nothing else.
 
+    Args:
+        setup: a `setup.Setup`.
+        base: the default job, warmed up.
 
-def _around(setup, base):
-    """Compares whole epochs with the compiled step and nothing else."""
+    Returns:
+        Two `Figure`s: of the training thread's time, and of CPU time.
+    """
     bare = setup.job(
         "the bare step",
         f"--summary_steps={ENDLESS}",
@@ -86,6 +87,13 @@ def _around(setup, base):
         Figure("around the step: training thread outside it", outside, _GOAL),
         Figure("around the step: CPU over the bare step", cpu, _GOAL),
     ]
+
+
+@contextlib.contextmanager
+def _warm(setup, contender):
+    with contenders.started(contender):
+        contender.run(setup.warm_up_steps)
+        yield
 
 
 def _extras(setup):

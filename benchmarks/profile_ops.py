@@ -6,6 +6,7 @@ python -m benchmarks.profile_ops --job_dir=DIR     # of a job that has one
 
 import argparse
 import collections
+import json
 import pathlib
 import re
 import sys
@@ -13,7 +14,7 @@ import tempfile
 
 from benchmarks import flops
 from trainer.command import quiet_tensorflow
-from trainer.config import parse_flags
+from trainer.config import TrainConfig, parse_flags
 
 _FIRST, _LAST = 31, 40
 # Operations are traced as "path/of/the/node:Type"; what else is traced
@@ -125,7 +126,8 @@ def main(arguments=None):
     options, flags = parser.parse_known_args(arguments)
     if options.job_dir:
         job_dir = pathlib.Path(options.job_dir)
-        config = _config_of(job_dir)
+        record = json.loads((job_dir / "config.json").read_text())
+        config = TrainConfig.from_json(record["config"])
         first, last = config.profile_range()
         found = operations(job_dir)
     else:
@@ -145,14 +147,6 @@ def main(arguments=None):
             first, last = _FIRST, _LAST
             found = operations(job_dir)
     print(report(found, last - first + 1, config.batch_size, options.top))
-
-
-def _config_of(job_dir):
-    from trainer.config import TrainConfig
-    import json
-
-    record = json.loads((job_dir / "config.json").read_text())
-    return TrainConfig.from_json(record["config"])
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ class Setup:
     Attributes:
         console: a `trainer.progress.Console`.
         folder: for job directories.
-        data_flags: of the trainer, list of str: which data.
-        job_flags: of the trainer, list of str: further flags of each job.
         threads: how many may compute at a time.
+        data_flags: of the trainer, strings: which data.
+        job_flags: of the trainer, strings: further flags of each job.
         rounds: how many alternating pairs.
         steps: training steps of a turn.
         epoch_steps: training steps between two checkpoints by default.
@@ -33,9 +33,9 @@ class Setup:
 
     console: Console
     folder: pathlib.Path
-    data_flags: list
-    job_flags: list
     threads: int
+    data_flags: tuple = ()
+    job_flags: tuple = ()
     rounds: int = 9
     steps: int = 100
     epoch_steps: int = 468
@@ -49,7 +49,7 @@ class Setup:
         return self.matmul_products if name == "matmul" else steps
 
     def job(self, name, *flags, constant_batches=False, environments=None):
-        """Returns a `Contender` that runs the trainer's own job.
+        """Returns a `Contender`: the trainer's own job without evaluations.
 
         Args:
             name: what to call it.
@@ -58,26 +58,31 @@ class Setup:
             environments: list of dicts of variables, one a process; None for
                 one process.
         """
+        return self.whole_job(
+            name,
+            "--eval_epochs=0",
+            "--image_epochs=0",
+            *self.data_flags,
+            *self.job_flags,
+            *flags,
+            constant_batches=constant_batches,
+            environments=environments,
+        )
+
+    def whole_job(
+        self, name, *flags, constant_batches=False, environments=None
+    ):
+        """Returns a `Contender`: as `job`, but with these flags alone."""
         environments = environments or [{}]
         folder = tempfile.mkdtemp(dir=self.folder)
+        settings = {
+            "flags": [*flags, f"--job_dir={folder}", f"--epochs={ENDLESS}"],
+            "constant_batches": constant_batches,
+        }
         return Contender(
             name,
             "benchmarks.job",
-            [
-                {
-                    "flags": [
-                        f"--job_dir={folder}",
-                        f"--epochs={ENDLESS}",
-                        "--eval_epochs=0",
-                        "--image_epochs=0",
-                        *self.data_flags,
-                        *self.job_flags,
-                        *flags,
-                    ],
-                    "constant_batches": constant_batches,
-                }
-            ]
-            * len(environments),
+            [settings] * len(environments),
             self.threads,
             environments,
         )

@@ -8,8 +8,8 @@ from benchmarks.contenders import Contender
 from benchmarks.intervals import Estimate, Figure, Goal
 
 FIT_MODES = {
-    "fit": {"jit_compile": False},
-    "fit, XLA": {"jit_compile": True},
+    "fit": {"jit_compile": False, "steps_per_execution": 32},
+    "fit, XLA": {"jit_compile": True, "steps_per_execution": 32},
 }
 PYTORCH_MODES = {
     "PyTorch, eager": {"channels_last": False, "compile": False},
@@ -65,7 +65,7 @@ def _references(setup):
         Contender(
             name,
             "benchmarks.keras_fit",
-            [{"flags": setup.data_flags, **mode}],
+            [{"flags": list(setup.data_flags), **mode}],
             setup.threads,
         )
         for name, mode in FIT_MODES.items()
@@ -76,7 +76,13 @@ def _references(setup):
         Contender(
             name,
             "benchmarks.pytorch",
-            [{"flags": setup.data_flags, "threads": setup.threads, **mode}],
+            [
+                {
+                    "flags": list(setup.data_flags),
+                    "threads": setup.threads,
+                    **mode,
+                }
+            ],
             setup.threads,
         )
         for name, mode in PYTORCH_MODES.items()
@@ -85,8 +91,8 @@ def _references(setup):
 
 def _best(modes, setup):
     """Returns the fastest of some modes, in a list; ends the others."""
-    if not modes:
-        return []
+    if len(modes) < 2:
+        return modes
     turns = _rounds(modes, _TRIAL_ROUNDS, setup, "Choosing the best mode")
     speeds = {
         mode.name: statistics.median(
