@@ -110,21 +110,25 @@ def measure(recipes, setup):
                 for epochs in [recipe.epochs_to(threshold)]
             )
         )
-    epoch_seconds = _epoch_seconds(recipes, setup)
-    start_seconds = [
-        [
-            startup.seconds_to_first_step(
-                recipe.flags, setup.folder, setup.threads
-            )
-            for _ in range(_START_ROUNDS)
-        ]
-        for recipe in recipes
+    reached = [
+        threshold
+        for threshold in THRESHOLDS
+        if all(recipe.epochs_to(threshold) for recipe in recipes)
     ]
+    if not reached:
+        return []
+    epoch_seconds = _epoch_seconds(recipes, setup)
+    start_seconds = _start_seconds(recipes, setup)
+    for recipe, starts, of_epoch in zip(
+        recipes, start_seconds, epoch_seconds, strict=True
+    ):
+        say(
+            f"{recipe.name}: {Estimate.of(starts).text('{:.1f}')} s to the "
+            f"first step, {Estimate.of(of_epoch).text('{:.1f}')} s an epoch"
+        )
     figures = []
-    for threshold in THRESHOLDS:
+    for threshold in reached:
         epochs = [recipe.epochs_to(threshold) for recipe in recipes]
-        if None in epochs:
-            continue
         seconds = [
             [Estimate.of(starts).median + count * one for one in of_epoch]
             for starts, count, of_epoch in zip(
@@ -147,6 +151,19 @@ def measure(recipes, setup):
             )
         )
     return figures
+
+
+def _start_seconds(recipes, setup):
+    """Returns the seconds of some starts of each recipe, in turns."""
+    seconds = [[] for _ in recipes]
+    for _ in range(_START_ROUNDS):
+        for recipe, starts in zip(recipes, seconds, strict=True):
+            starts.append(
+                startup.seconds_to_first_step(
+                    recipe.flags, setup.folder, setup.threads
+                )
+            )
+    return seconds
 
 
 def _epoch_seconds(recipes, setup):

@@ -263,6 +263,16 @@ def test_all_bytes_cross_a_ring_twice_but_for_one_share():
         )
 
 
+def test_the_tables_on_paper_are_those_of_the_script(capsys):
+    scaling.main()
+    printed = capsys.readouterr().out
+    text = (contenders.ROOT / "benchmarks" / "scaling.md").read_text()
+    tables = [line for line in printed.splitlines() if line[:1] in ("|", "*")]
+    assert tables == [
+        line for line in text.partition("## Tables")[2].splitlines() if line
+    ]
+
+
 def test_time_to_quality_takes_the_first_epoch_that_is_good_enough(tmp_path):
     config = TrainConfig(job_dir=str(tmp_path), learning_rate=0.002)
     record = {"config": config.to_json(), "data": {"train_examples": 60_000}}
