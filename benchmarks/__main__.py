@@ -52,6 +52,8 @@ def main(arguments=None):
             f"--only has {', '.join(sorted(unknown))}; give some of "
             f"{', '.join(PARTS)}."
         )
+    if min(options.rounds, options.steps, options.threads) < 1:
+        parser.error("--rounds, --steps and --threads must be 1 or more.")
     console = Console()
     figures = []
     with tempfile.TemporaryDirectory() as folder:

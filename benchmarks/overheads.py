@@ -48,9 +48,9 @@ def measure(setup):
                 _say_cost(setup, base, extra)
         for contender in _others(setup):
             with _warm(setup, contender):
-                estimate = _say_speed(setup, base, contender)
-            if estimate is not None:
-                figures.append(estimate)
+                figure = _say_speed(setup, base, contender)
+            if figure is not None:
+                figures.append(figure)
     return figures
 
 
@@ -139,6 +139,7 @@ def _others(setup):
 
 
 def _say_cost(setup, base, extra):
+    """Prints what one of a thing costs."""
     pairs = _pairs(setup, base, extra.contender, setup.steps)
     wall, cpu = (
         [
@@ -160,6 +161,7 @@ def _say_cost(setup, base, extra):
 
 
 def _say_speed(setup, base, contender):
+    """Prints a job's speed; returns a `Figure` if it has a goal."""
     pairs = _pairs(setup, base, contender, setup.steps)
     speed = Estimate.of(
         theirs.per_second / ours.per_second for ours, theirs in pairs
@@ -178,9 +180,14 @@ def _say_speed(setup, base, contender):
 def _pairs(setup, base, contender, steps):
     """Returns a list of pairs of `Measurement`s: the base's, the other's."""
     names = (base.name, contender.name)
-    turns = contenders.rounds(
-        [base, contender], setup.rounds, dict.fromkeys(names, steps)
-    )
+    images = setup.rounds * len(names) * steps * setup.batch_size
+    with setup.console.image_bar(contender.name, images) as advance:
+        turns = contenders.rounds(
+            [base, contender],
+            setup.rounds,
+            dict.fromkeys(names, steps),
+            lambda name, turn: advance(turn.steps * setup.batch_size),
+        )
     return list(zip(*(turns[name] for name in names), strict=True))
 
 

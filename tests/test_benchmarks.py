@@ -301,10 +301,13 @@ def test_an_ended_contender_says_why(setup):
         pass
 
 
-def test_an_unknown_part_is_refused(capsys):
+def test_wrong_flags_are_refused(capsys):
     with pytest.raises(SystemExit):
         bench.main(["--only=throughput,speed"])
     assert "--only has speed; give some of" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.main(["--rounds=0"])
+    assert "must be 1 or more" in capsys.readouterr().err
 
 
 def test_it_measures_the_throughput_and_what_is_around_it(
