@@ -1,5 +1,6 @@
-# make train · make test · make lint · make soak · make tensorboard · make image
-# ARGS="--epochs=3" adds flags to train, test, soak, image and image-test.
+# make train · make test · make lint · make soak · make bench · make tensorboard
+# make image
+# ARGS="--epochs=3" adds flags to train, test, soak, bench, image and image-test.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,18 +15,19 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint soak tensorboard image image-test clean
+.PHONY: help train test lint soak bench tensorboard image image-test clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
 	@echo "make test         run the tests"
 	@echo "make lint         check style and format"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
+	@echo "make bench        measure speed beside Keras fit, PyTorch and the machine"
 	@echo "make tensorboard  show the runs on http://localhost:6006"
 	@echo "make image        build the container image (VARIANT=cpu: without GPUs)"
 	@echo "make image-test   build it with buildah, run it, stop it, look into it"
 	@echo "make clean        remove the virtual environment"
-	@echo 'ARGS="--epochs=3" adds flags to train, test, soak, image and image-test.'
+	@echo 'ARGS="--epochs=3" adds flags to train, test, soak, bench, image and image-test.'
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +47,9 @@ lint: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak $(ARGS)
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 tensorboard: $(INSTALLED)
 	$(BIN)/tensorboard --logdir runs --host localhost

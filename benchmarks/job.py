@@ -1,0 +1,107 @@
+"""The contender: the trainer's own job, as the command runs it.
+
+`train_and_evaluate` runs as it is, with a console that holds the training
+thread after a call of steps until the next turn. Only with
+`constant_batches` is a part of it replaced.
+"""
+
+import contextlib
+import json
+import sys
+import time
+
+from benchmarks import flops
+from benchmarks.turns import BenchmarkOver, Turn
+from trainer.command import quiet_tensorflow
+from trainer.config import parse_flags
+
+
+class TurnConsole:
+    """A `trainer.progress.Console` whose training bar waits for turns."""
+
+    def __init__(self, turn, batch_size):
+        self._turn = turn
+        self._batch_size = batch_size
+
+    def line(self, text):
+        """Prints a line."""
+        print(text, flush=True)
+
+    warning = error = line
+
+    @contextlib.contextmanager
+    def image_bar(self, title, total, done=0):
+        """Yields `advance(images, note="")`."""
+        del total, done
+        if title != "Training":
+            yield lambda images, note="": None
+            return
+        self._turn.ready()
+        yield lambda images, note="": self._turn.did(images // self._batch_size)
+
+
+def main():
+    """Runs the job of the settings: `flags`, `constant_batches`."""
+    settings = json.loads(sys.argv[1])
+    turn = Turn()
+    config = parse_flags(settings["flags"])
+    with quiet_tensorflow():
+        from trainer import train
+    train.build_vae = _checked(train.build_vae)
+    train.make_train_steps = _timed(train.make_train_steps, turn)
+    if settings.get("constant_batches"):
+        batches = train.input_pipeline.train_batches
+        train.input_pipeline.train_batches = _constant(batches)
+    with contextlib.suppress(BenchmarkOver):
+        train.train_and_evaluate(
+            config, console=TurnConsole(turn, config.batch_size)
+        )
+
+
+def _checked(build_vae):
+    def build(*args, **kwargs):
+        vae = build_vae(*args, **kwargs)
+        flops.check_parameters(
+            "The trainer's model",
+            vae.encoder.count_params() + vae.decoder.count_params(),
+        )
+        return vae
+
+    return build
+
+
+def _timed(make_train_steps, turn):
+    """Adds up the time inside of the compiled calls."""
+
+    def make(*args, **kwargs):
+        train_steps = make_train_steps(*args, **kwargs)
+
+        def timed(*step_args):
+            started = time.perf_counter()
+            try:
+                return train_steps(*step_args)
+            finally:
+                turn.add("inside_seconds", time.perf_counter() - started)
+
+        return timed
+
+    return make
+
+
+def _constant(train_batches):
+    """Gives every step the same batch, which costs nothing to make."""
+    import tensorflow as tf
+
+    def batches(images, config, schedule, strategy, first_step):
+        first = next(
+            iter(train_batches(images, config, schedule, strategy, first_step))
+        )
+        return strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_tensors(first).repeat()
+        )
+
+    return batches
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What all parts of the benchmark share: the data, the sizes, the console."""
+
+import dataclasses
+import pathlib
+import tempfile
+
+from benchmarks.contenders import Contender
+from trainer import datasets
+from trainer.progress import Console
+
+# A job of a benchmark never comes to its end, nor to an evaluation.
+ENDLESS = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How to measure.
+
+    Attributes:
+        console: a `trainer.progress.Console`.
+        folder: for job directories.
+        threads: how many may compute at a time.
+        data_flags: of the trainer, strings: which data.
+        job_flags: of the trainer, strings: further flags of each job.
+        rounds: how many alternating pairs.
+        steps: training steps of a turn.
+        epoch_steps: training steps between two checkpoints by default.
+        warm_up_steps: before the first turn.
+        matmul_size: rows of the matrices of the roofline.
+        matmul_products: of a turn of the roofline.
+        batch_size: images of a step.
+    """
+
+    console: Console
+    folder: pathlib.Path
+    threads: int
+    data_flags: tuple = ()
+    job_flags: tuple = ()
+    rounds: int = 9
+    steps: int = 100
+    epoch_steps: int = 468
+    warm_up_steps: int = 64
+    matmul_size: int = 2048
+    matmul_products: int = 12
+    batch_size: int = 128
+
+    def steps_of(self, name, steps):
+        """Returns the length of a turn of a contender."""
+        return self.matmul_products if name == "matmul" else steps
+
+    def job(self, name, *flags, constant_batches=False, environments=None):
+        """Returns a `Contender`: the trainer's own job without evaluations.
+
+        Args:
+            name: what to call it.
+            *flags: of the trainer.
+            constant_batches: whether all steps get the same batch.
+            environments: list of dicts of variables, one a process; None for
+                one process.
+        """
+        return self.whole_job(
+            name,
+            "--eval_epochs=0",
+            "--image_epochs=0",
+            *self.data_flags,
+            *self.job_flags,
+            *flags,
+            constant_batches=constant_batches,
+            environments=environments,
+        )
+
+    def whole_job(
+        self, name, *flags, constant_batches=False, environments=None
+    ):
+        """Returns a `Contender`: as `job`, but with these flags alone."""
+        environments = environments or [{}]
+        folder = tempfile.mkdtemp(dir=self.folder)
+        settings = {
+            "flags": [*flags, f"--job_dir={folder}", f"--epochs={ENDLESS}"],
+            "constant_batches": constant_batches,
+        }
+        return Contender(
+            name,
+            "benchmarks.job",
+            [settings] * len(environments),
+            self.threads,
+            environments,
+        )
+
+
+def data_flags(data_dir, console):
+    """Returns the trainer's flags for the data that can be had.
+
+    Args:
+        data_dir: folder of the IDX files; "" for the Keras cache, and drawn
+            images if it has none.
+        console: a `Console`.
+    """
+    if data_dir:
+        return [f"--data_dir={pathlib.Path(data_dir).resolve()}"]
+    cache = datasets.keras_cache()
+    if all(datasets.find(cache, name) for name in datasets.FASHION_MNIST_MD5):
+        return []
+    console.line(
+        f"There is no Fashion-MNIST in {cache} and no --data_dir was given: "
+        "measuring on SYNTHETIC images. Speeds hardly depend on them."
+    )
+    return ["--dataset=synthetic"]
