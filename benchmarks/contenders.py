@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -69,6 +70,8 @@ class Contender:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
+                    # The trainer asks which cores it has.
+                    preexec_fn=functools.partial(_keep_to_cores, threads),
                 )
             )
 
@@ -119,6 +122,10 @@ class Contender:
         self._errors[index].seek(0)
         text = self._errors[index].read().decode(errors="replace").strip()
         raise ContenderError(f"{self.name} ended too early:\n{text}")
+
+
+def _keep_to_cores(count):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def thread_variables(threads):

@@ -36,6 +36,7 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
         (GPUS, ["--virtual_devices=4"], "splits the CPU of one machine"),
         (("--gpus=4",), [], "does not say which"),
         (("--accelerator=NVIDIA_L4",), [], "does not say how many"),
+        (("--timeout_hours=nan",), [], "--timeout_hours=nan is not a finite"),
         (("--workers=0",), [], "--workers=0: 0 is not a positive integer"),
         (("--epochs=3",), [], "flag 'epochs'; flags of the training go after"),
         (("train",), [], "'train' is not a flag"),

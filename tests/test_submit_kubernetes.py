@@ -449,7 +449,6 @@ LONG = "a" * 60
         (["--cpus=-1"], "--cpus=-1"),
         (["--cpus=nan"], "--cpus is not a finite number"),
         (["--memory_gib=inf"], "--memory_gib is not a finite number"),
-        (["--timeout_hours=nan"], "--timeout_hours=nan is not a finite"),
         (["--job_dir=gs://b/My_run"], "give --name=NAME with small letters"),
         (["--name=1st"], "beginning with a letter"),
         ([f"--name={LONG}"], "-tensorboard is too long for a host name; the"),

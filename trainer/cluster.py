@@ -110,7 +110,7 @@ def connect(config, topology=None):
 
 
 def _share_cores():
-    """Gives each part of a batch its share of this machine's cores."""
+    """Gives each part of a batch its share of the cores of this process."""
     cores = len(os.sched_getaffinity(0))
     # Too late in a process where TensorFlow runs already; only speed is lost.
     with contextlib.suppress(RuntimeError):

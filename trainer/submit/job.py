@@ -1,6 +1,7 @@
 """One job, as every engine gets it: image, machines and training flags."""
 
 import dataclasses
+import math
 import re
 import sys
 
@@ -234,6 +235,10 @@ def _from_flags(flag_values, arguments, image, accelerator):
     for name in ("image", "job_dir"):
         if not given[name] and (image or name != "image"):
             raise ConfigError(f"--{name} is missing.")
+    if not math.isfinite(given["timeout_hours"]):
+        raise ConfigError(
+            f"--timeout_hours={given['timeout_hours']} is not a finite number."
+        )
     if accelerator and given["gpus"] and not given["accelerator"]:
         raise ConfigError(
             f"--gpus={given['gpus']} does not say which; give --accelerator."
