@@ -7,6 +7,7 @@ import os
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from trainer import allocator
 from trainer.errors import ConfigError
 
 # Two halves of a batch, each of whose operations keeps to half of the cores,
@@ -70,6 +71,7 @@ def connect(config, topology=None):
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    allocator.keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
     if config.virtual_devices and gpus:
         raise ConfigError(

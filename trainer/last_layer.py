@@ -6,6 +6,7 @@ long as layers with eight times the arithmetic.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -66,19 +67,18 @@ def transposed_convolution(x, kernel):
         tf.reshape(x, [-1, channels]),
         transpose_b=True,
     )
-    maps = tf.pad(
-        tf.reshape(sent, [9, -1, height, width]),
-        [[0, 0], [0, 0], [1, 1], [1, 1]],
-    )
-    y = tf.add_n(
-        [
-            maps[3 * row + column, :, 2 - row :, 2 - column :][
-                :, :height, :width
-            ]
-            for row in range(3)
-            for column in range(3)
-        ]
-    )
+    # In one row of all pixels a neighbour is a shift away. What such a shift
+    # takes from across an edge, another line or image, is masked.
+    pixels = tf.shape(sent)[1]
+    margin = width + 1
+    sent = tf.pad(sent, [[0, 0], [margin, margin]])
+    received = []
+    for tap, mask in enumerate(_inside(height, width)):
+        shift = (1 - tap // 3) * width + 1 - tap % 3
+        moved = tf.slice(sent, [tap, margin + shift], [1, pixels])
+        moved = tf.reshape(moved, [-1, height, width])
+        received.append(moved * tf.cast(mask, x.dtype))
+    y = tf.add_n(received)
 
     def gradient(dy):
         # Backwards it is a convolution from one channel, which is fast, while
@@ -95,3 +95,21 @@ def transposed_convolution(x, kernel):
         )
 
     return y[..., tf.newaxis], gradient
+
+
+def _inside(height, width):
+    """Returns for each tap which pixels have the neighbour that it reads.
+
+    Returns:
+        Bool array of shape (9, height, width).
+    """
+    rows, columns = np.indices((height, width))
+    return np.stack(
+        [
+            (rows + 1 - tap // 3 >= 0)
+            & (rows + 1 - tap // 3 < height)
+            & (columns + 1 - tap % 3 >= 0)
+            & (columns + 1 - tap % 3 < width)
+            for tap in range(9)
+        ]
+    )
