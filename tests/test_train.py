@@ -303,6 +303,55 @@ def test_more_epochs_go_on_where_the_finished_run_stopped(
     assert rows_of(config) == rows_of(longer)
 
 
+def test_a_cosine_learning_rate_is_recorded_and_fixes_the_last_step(
+    small_config,
+):
+    settings = {"learning_rate_schedule": "cosine", "summary_steps": 1}
+    train_and_evaluate(small_config(epochs=2, **settings))
+    rows = rows_of(small_config(), "train")
+    fraction = np.arange(len(rows)) / len(rows)
+    np.testing.assert_allclose(
+        [row["learning_rate"] for row in rows],
+        small_config().learning_rate * (1 + np.cos(np.pi * fraction)) / 2,
+        atol=1e-9,
+    )
+    with pytest.raises(ConfigError, match=r"--epochs=3 \(was 2\)"):
+        train_and_evaluate(small_config(epochs=3, **settings))
+    with pytest.raises(ConfigError, match="--learning_rate_schedule=constant"):
+        train_and_evaluate(small_config(epochs=2))
+
+
+def test_a_job_of_a_version_without_a_setting_goes_on_with_its_default(
+    small_config,
+):
+    config = small_config(epochs=1)
+    train_and_evaluate(config)
+    job = JobDir(config.job_dir)
+    record = job.record()
+    del record["config"]["learning_rate_schedule"]
+    job.config_path.write_text(json.dumps(record))
+    result = train_and_evaluate(small_config(epochs=2))
+    assert result.step == 2 * rows_of(config, "test")[0]["step"]
+    with pytest.raises(ConfigError, match="was constant"):
+        train_and_evaluate(
+            small_config(epochs=2, learning_rate_schedule="cosine")
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"batch_size": 6}, 2),
+        ({"batch_size": 5}, 1),
+        ({"batch_size": 8, "virtual_devices": 4}, 1),
+    ],
+)
+def test_a_batch_is_cut_in_halves_where_that_helps(
+    small_config, settings, parts
+):
+    assert cluster.connect(small_config(**settings)).parts == parts
+
+
 def test_a_finished_job_loads_as_a_model(small_config):
     config = small_config()
     result = train_and_evaluate(config)
