@@ -339,6 +339,10 @@ def test_what_could_not_be_sent_is_sent_by_the_next_start(
         mirror.finish(5, console)
     assert "Not everything is in gs://bucket/job" in str(error.value)
     assert "checkpoints/step-0000005/manifest.json" in str(error.value)
+    # Training asks between its steps, and may be told before it has ended.
+    with pytest.raises(StorageUnavailableError) as in_training:
+        mirror.check()
+    assert str(in_training.value) == str(error.value)
     server.outage(False)
     publish(job, new_store(), console)
     assert "checkpoints/step-0000005/manifest.json" in in_bucket(server)

@@ -17,7 +17,11 @@ import time
 import google_crc32c
 
 from trainer import claim as claim_lib, files
-from trainer.errors import JobDirError, StorageUnavailableError
+from trainer.errors import (
+    JobDirError,
+    StorageUnavailableError,
+    TrainerError,
+)
 from trainer.job_dir import MIRROR_FILE
 from trainer.storage import ObjectChangedError, crc32c
 
@@ -101,10 +105,11 @@ class Mirror:
         """Raises what stopped the publishing, if anything did.
 
         Raises:
-            TrainerError: of storage, or of the claim.
+            TrainerError: of storage, or of the claim; the message says what
+                is not in the bucket.
         """
         if self._error is not None:
-            raise self._error
+            raise self._unsent()
         self._claim.check()
 
     def finish(self, seconds, console):
@@ -139,17 +144,25 @@ class Mirror:
                     f"{time.monotonic() - started:.1f} s for the rest."
                 )
             return
+        raise self._unsent(f"{seconds:.0f} s were not enough.")
+
+    def _unsent(self, reason=""):
+        """Returns the error that says what is not in the bucket, and why.
+
+        Anything but a `TrainerError` is a defect, and is returned as it is.
+        """
+        error = self._error or StorageUnavailableError(reason)
+        if not isinstance(error, TrainerError):
+            return error
         missing = sorted(self._pending())
         named = ", ".join(missing[:_NAMED_IN_ERRORS])
         if len(missing) > _NAMED_IN_ERRORS:
             named += f" and {len(missing) - _NAMED_IN_ERRORS} more"
-        reason = self._error or f"{seconds:.0f} s were not enough."
-        error = type(self._error) if self._error else StorageUnavailableError
-        raise error(
-            f"Not everything is in {self._store.url}: {reason} Missing: "
+        return type(error)(
+            f"Not everything is in {self._store.url}: {error} Missing: "
             f"{named or 'nothing'}; it is kept in {self._job.root}, and the "
             "next start on this machine sends it."
-        ) from self._error
+        )
 
     def _work(self):
         try:
