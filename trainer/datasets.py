@@ -51,6 +51,19 @@ class Dataset:
         """(height, width, 1)."""
         return self.train_images.shape[1:]
 
+    @property
+    def class_names(self):
+        """Names of the classes, by label; of an IDX folder, the numbers.
+
+        Empty where there are no labels.
+        """
+        if self.name != "idx":
+            return synthetic.CLASS_NAMES
+        if self.train_labels is None or self.test_labels is None:
+            return ()
+        classes = max(self.train_labels.max(), self.test_labels.max()) + 1
+        return tuple(map(str, range(classes)))
+
 
 def load(config, console, stop, *, recorded_name=None):
     """Returns the `Dataset` that a config asks for.

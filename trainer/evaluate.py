@@ -46,7 +46,7 @@ def _evaluate(flag_values, stop):
         vae, config, tf.distribute.get_strategy(), data.test_images
     )
     with console.image_bar("Evaluating", len(data.test_images)) as advance:
-        metrics = evaluator.run(Agreement(stop), advance)
+        metrics = evaluator.run(Agreement(stop), advance).metrics
     console.line(
         f"Step {saved.step} of {job.location}, {len(data.test_images):,} test "
         f"images of {data.name}:"

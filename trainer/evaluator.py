@@ -1,5 +1,8 @@
 """The test set under the model: losses and active latent units."""
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
 from trainer import input_pipeline, randomness
@@ -12,6 +15,25 @@ from trainer.train_step import sum_of_parts
 ACTIVE_VARIANCE = 0.01
 # Fewer active units than this share of all means that the model collapsed.
 COLLAPSE_SHARE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What one pass over the test set gives.
+
+    Attributes:
+        metrics: dict of floats: `total_loss` (reconstruction + beta x KL, no
+            free bits), `reconstruction_loss`, `kl_loss` (nats), `kl_weight`
+            and the integer `active_units`.
+        kl_of_units: float64 array of shape (latent_dim,): each unit's mean KL
+            divergence, in nats; their sum is `kl_loss`.
+        variance_of_units: float64 array of shape (latent_dim,): the variance
+            of each unit's posterior mean.
+    """
+
+    metrics: dict
+    kl_of_units: np.ndarray
+    variance_of_units: np.ndarray
 
 
 class Evaluator:
@@ -38,53 +60,51 @@ class Evaluator:
         self._sum_batches = _make_sum_batches(vae, config, strategy, parts)
 
     def run(self, agreement, advance):
-        """Returns the metrics of the test set.
+        """Returns the `Evaluation` of the test set.
 
         Args:
             agreement: an `Agreement`.
             advance: called with a number of images now and then.
 
-        Returns:
-            A dict of floats: `total_loss` (reconstruction + beta x KL, no
-            free bits), `reconstruction_loss`, `kl_loss` (nats), `kl_weight`
-            and the integer `active_units`.
-
         Raises:
             InterruptedJobError: the stop signal came.
         """
-        latent_dim = self._config.latent_dim
-        sums = tf.zeros([2 + 2 * latent_dim], tf.float64)
+        sums = tf.zeros([1 + 3 * self._config.latent_dim], tf.float64)
         iterator = iter(self._batches)
         done = 0
         while done < self._batch_count:
             agreement.check()
             count = min(self._pacer.steps, self._batch_count - done)
             proposal = agreement.propose(self._pacer)
-            (total, agreed), _ = self._pacer.timed(
-                lambda count=count, proposal=proposal: self._sum_batches(
-                    iterator, tf.constant(count), tf.constant(proposal)
+            (sums, agreed), _ = self._pacer.timed(
+                lambda count=count, proposal=proposal, sums=sums: (
+                    self._sum_batches(
+                        iterator,
+                        tf.constant(count),
+                        tf.constant(proposal),
+                        sums,
+                    )
                 ),
                 count,
             )
             agreement.settle(self._pacer, agreed)
-            sums += total
             done += count
             advance(count * self._config.batch_size)
-        return self._metrics(sums / self._count)
+        return self._evaluation(sums.numpy() / self._count)
 
-    def _metrics(self, means):
-        latent_dim = self._config.latent_dim
-        reconstruction, kl = (float(value) for value in means[:2])
-        mean = means[2 : 2 + latent_dim]
-        variance = means[2 + latent_dim :] - tf.square(mean)
-        active = tf.math.count_nonzero(variance > ACTIVE_VARIANCE)
-        return {
+    def _evaluation(self, means):
+        reconstruction = float(means[0])
+        kl_of_units, mean, mean_square = np.split(means[1:], 3)
+        variance = mean_square - np.square(mean)
+        kl = float(kl_of_units.sum())
+        metrics = {
             "total_loss": reconstruction + self._config.beta * kl,
             "reconstruction_loss": reconstruction,
             "kl_loss": kl,
             "kl_weight": self._config.beta,
-            "active_units": int(active),
+            "active_units": int(np.count_nonzero(variance > ACTIVE_VARIANCE)),
         }
+        return Evaluation(metrics, kl_of_units, variance)
 
 
 def has_collapsed(active_units, latent_dim):
@@ -106,10 +126,11 @@ def collapse_message(row, config):
 def _make_sum_batches(vae, config, strategy, parts):
     """Returns a function that sums over test batches.
 
-    It takes an iterator, a count and this worker's proposal, and returns
-    float64 sums over images of shape (2 + 2 x latent_dim,), which are
-    reconstruction loss, KL, posterior means and their squares, and what all
-    workers agreed on.
+    It takes an iterator, a count, this worker's proposal and the sums up to
+    now, and returns the sums and what all workers agreed on. The sums are over
+    images, float64 of shape (1 + 3 x latent_dim,): reconstruction loss, KL by
+    unit, posterior means and their squares. Batches are added one by one, so
+    that the rounding does not depend on how many a call takes.
     """
 
     def replica_sums(batch):
@@ -134,7 +155,7 @@ def _make_sum_batches(vae, config, strategy, parts):
         return tf.concat(
             [
                 [tf.reduce_sum(weights * reconstruction)],
-                [tf.reduce_sum(weigh * kl_of_units)],
+                tf.reduce_sum(weigh * kl_of_units, axis=0),
                 tf.reduce_sum(weigh * z_mean, axis=0),
                 tf.reduce_sum(weigh * tf.square(z_mean), axis=0),
             ],
@@ -142,12 +163,11 @@ def _make_sum_batches(vae, config, strategy, parts):
         )
 
     @tf.function
-    def sum_batches(iterator, count, proposal):
+    def sum_batches(iterator, count, proposal, sums):
         agreed = agree(strategy, proposal)
-        total = tf.zeros([2 + 2 * config.latent_dim], tf.float64)
         for _ in tf.range(count):
             per_replica = strategy.run(replica_sums, args=(next(iterator),))
-            total += strategy.reduce("SUM", per_replica, axis=None)
-        return total, agreed
+            sums += strategy.reduce("SUM", per_replica, axis=None)
+        return sums, agreed
 
     return sum_batches

@@ -4,6 +4,8 @@ All terms are in nats, or in the units of the reconstruction term, per image:
 summed over pixels or latent units, not yet averaged over a batch.
 """
 
+import math
+
 import tensorflow as tf
 
 
@@ -47,6 +49,23 @@ RECONSTRUCTION_LOSSES = {
     "mse": squared_error,
     "bce": bernoulli_cross_entropy,
 }
+
+
+def log_normalizer(reconstruction_loss, pixels):
+    """The constant that a reconstruction loss leaves out.
+
+    -log p(x | z) is the reconstruction loss plus this, in nats. For `mse`,
+    half the logarithm of pi for each pixel: the density of a Gaussian with
+    variance 1/2 is exp(-(x - mean)^2) / sqrt(pi). `bce` leaves nothing out.
+
+    Args:
+        reconstruction_loss: a key of `RECONSTRUCTION_LOSSES`.
+        pixels: int, values in an image.
+
+    Returns:
+        float, in nats per image.
+    """
+    return 0.5 * pixels * math.log(math.pi) * (reconstruction_loss == "mse")
 
 
 def kl_per_unit(z_mean, z_log_var):

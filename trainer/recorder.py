@@ -93,8 +93,8 @@ class Recorder:
             }
         )
 
-    def test_row(self, step, metrics):
-        """Records an evaluation, and says how it went.
+    def test_row(self, step, evaluation):
+        """Records an `Evaluation`, and says how it went.
 
         Returns:
             Whether the model has never been better.
@@ -103,7 +103,7 @@ class Recorder:
             "step": step,
             "epoch": self._epoch(step),
             "split": "test",
-            **metrics,
+            **evaluation.metrics,
         }
         self._summaries.write_row(row)
         self._report_trial(row)
@@ -200,7 +200,7 @@ class NoRecorder:
     def train_row(self, step, losses, images_per_second):
         """Leaves it to the chief."""
 
-    def test_row(self, step, metrics):
+    def test_row(self, step, evaluation):
         """Leaves it to the chief; whether to save is its business too."""
         return False
 

@@ -356,9 +356,9 @@ class _Loop:
                 test_loss, is_best = None, False
                 try:
                     if "evaluation" in due:
-                        metrics = self._evaluate(evaluator)
-                        test_loss = metrics["total_loss"]
-                        is_best = recorder.test_row(step, metrics)
+                        evaluation = self._evaluate(evaluator)
+                        test_loss = evaluation.metrics["total_loss"]
+                        is_best = recorder.test_row(step, evaluation)
                     agreement.check()
                     if "images" in due:
                         recorder.draw(step)
