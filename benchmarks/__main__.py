@@ -10,7 +10,14 @@ import pathlib
 import sys
 import tempfile
 
-from benchmarks import intervals, memory, overheads, startup, throughput
+from benchmarks import (
+    intervals,
+    memory,
+    overheads,
+    startup,
+    throughput,
+    time_to_quality,
+)
 from benchmarks.contenders import ContenderError
 from benchmarks.setup import Setup, data_flags
 from trainer.progress import Console
@@ -20,6 +27,7 @@ PARTS = {
     "overheads": overheads.measure,
     "startup": startup.measure,
     "memory": memory.measure,
+    "quality": time_to_quality.measure,
 }
 
 
