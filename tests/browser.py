@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ needs_browser = pytest.mark.skipif(
 )
 _ARGUMENTS = (
     "--no-sandbox",
-    "--disable-gpu",
+    # WebGL on the CPU, which TensorBoard's Projector draws with.
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -43,3 +46,12 @@ def pixels_of(target):
     """Returns what a page or an element shows, uint8 (height, width, 3)."""
     picture = Image.open(io.BytesIO(target.screenshot()))
     return np.asarray(picture.convert("RGB"))
+
+
+def wait_until(condition, what, timeout_seconds=30):
+    """Waits until a function returns something true, and returns that."""
+    end = time.monotonic() + timeout_seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"no {what} in {timeout_seconds} s"
+        time.sleep(0.1)
+    return found

@@ -53,6 +53,15 @@ FLAGS = (
     "--cluster_timeout_seconds=30",
 )
 TIME_FIELDS = ("images_per_second",)
+SAME_FILES = (
+    "plots/generated.png",
+    "plots/reconstructions.png",
+    "plots/losses.png",
+    "logs/test/projector_config.pbtxt",
+    "logs/test/projector/metadata.tsv",
+    "logs/test/projector/posterior_means.bytes",
+    "logs/test/projector/sprite.png",
+)
 STOP_SECONDS = 30
 # Of several workers, when one is lost: until all have ended.
 LOST_SECONDS = 60
@@ -277,7 +286,8 @@ def metrics_of(job_dir):
 def curves_of(folder):
     """What TensorBoard's own reader sees: (step, value) by tag."""
     reader = plugin_event_accumulator.EventAccumulator(
-        str(folder), tensor_size_guidance={"scalars": 0, "images": 0}
+        str(folder),
+        tensor_size_guidance={"scalars": 0, "images": 0, "histograms": 0},
     )
     reader.Reload()
     return {
@@ -286,7 +296,7 @@ def curves_of(folder):
             for event in reader.Tensors(tag)
         ]
         for tag in reader.Tags()["tensors"]
-        if tag.split("/")[1] not in TIME_FIELDS
+        if tag.rpartition("/")[2] not in TIME_FIELDS
     }
 
 
@@ -320,10 +330,11 @@ def differences(one, other):
             for tag in curves.keys() | other_curves.keys()
             if curves.get(tag) != other_curves.get(tag)
         ]
-    for picture in ("generated", "reconstructions", "losses"):
-        path = pathlib.Path("plots") / f"{picture}.png"
-        if (one / path).read_bytes() != (other / path).read_bytes():
-            found.append(str(path))
+    found += [
+        path
+        for path in SAME_FILES
+        if (one / path).read_bytes() != (other / path).read_bytes()
+    ]
     leftovers = [
         str(path.relative_to(other))
         for pattern in ("unfinished", "**/.unfinished*", "damaged", "*.tail-*")

@@ -16,6 +16,7 @@ from trainer.errors import (
     JobDirError,
     StorageUnavailableError,
 )
+from trainer.files import write_atomically
 from trainer.job_dir import JobDir
 from trainer.mirror import Mirror
 from trainer.stop_signal import StopSignal
@@ -287,6 +288,25 @@ def test_logs_grow_without_being_sent_again(job, store, server, console):
     put(job, "metrics.jsonl", b"rewritten")
     publish(job, store, console)
     assert in_bucket(server)["metrics.jsonl"] == b"rewritten"
+
+
+@pytest.mark.parametrize(
+    "content", [b"same size", b"short", b"the first, longer"]
+)
+def test_a_file_that_replaces_another_among_the_logs_is_sent_whole(
+    job, store, server, console, content
+):
+    name = "logs/test/projector/sprite.png"
+    put(job, name, b"the first")
+    mirror = Mirror(job, store, FreeClaim())
+    mirror.pull(console)
+    mirror._publish()
+    write_atomically(job.root / name, content)
+    mirror._publish()
+    assert in_bucket(server)[name] == content
+    write_atomically(job.root / name, b"the next session's")
+    publish(job, store, console)
+    assert in_bucket(server)[name] == b"the next session's"
 
 
 def put_in_place(job, name, content):

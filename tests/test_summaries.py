@@ -7,10 +7,12 @@ from tensorboard.backend.event_processing import (
     plugin_event_accumulator,
 )
 
-from trainer import summaries
+from trainer import charts, summaries
 from trainer.errors import JobDirError
 from trainer.job_dir import JobDir
 from trainer.summaries import EventWriter, Summaries
+
+BAR_GREY = 77
 
 
 def row(step, split="train", loss=None):
@@ -120,6 +122,57 @@ def test_pictures_reach_tensorboard_whole(tmp_path):
     assert (event.step, width, height) == (5, b"4", b"3")
     np.testing.assert_array_equal(tf.io.decode_png(png)[..., 0], pixels)
     assert list(reader.PluginTagToContent("images")) == ["samples"]
+
+
+def tensors(folder, tag):
+    """(step, array) of each event of a tag, as TensorBoard reads them."""
+    reader = plugin_event_accumulator.EventAccumulator(
+        str(folder), tensor_size_guidance={"histograms": 0, "images": 0}
+    )
+    reader.Reload()
+    return [
+        (event.step, tf.make_ndarray(event.tensor_proto))
+        for event in reader.Tensors(tag)
+    ]
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_the_kl_of_the_units_is_a_histogram_and_a_picture(job, split):
+    kl = np.array([0.0, 0.0, 0.0, 1.5, 6.0])
+    writer = Summaries(job, 0)
+    writer.write_kl(row(20, split), kl)
+    writer.close()
+    folder = job.root / "logs" / split
+    ((step, buckets),) = tensors(folder, "posterior/kl_of_units")
+    assert step == 20
+    # Three units have nothing, one a quarter of the most, and one has that.
+    left, right, count = buckets[buckets[:, 2] > 0].T
+    assert (left <= [0, 1.5, 6]).all()
+    assert (right >= [0, 1.5, 6]).all()
+    assert count.tolist() == [3, 1, 1]
+    ((step, (width, height, png)),) = tensors(folder, "pictures/kl_of_units")
+    assert (step, width, height) == (20, b"400", b"240")
+    pixels = tf.io.decode_png(png)[..., 0].numpy()
+    np.testing.assert_array_equal(pixels, charts.kl_bars(kl))
+
+
+def test_the_bars_of_the_units_are_sorted_and_to_scale():
+    kl = [0.5, 4.0, 1.0, 2.0]
+    is_bar = charts.kl_bars(np.array(kl)) == BAR_GREY
+    # The axes are 328 pixels wide, from the 60th on.
+    bars = np.split(is_bar.sum(axis=0)[60:388], 4)
+    heights = [np.median(bar) for bar in bars]
+    np.testing.assert_allclose(
+        np.divide(heights, heights[0]), [1, 0.5, 0.25, 0.125], atol=0.02
+    )
+
+
+def test_an_evaluation_has_no_curve_of_what_is_always_the_same(job):
+    rows = [row(1) | {"kl_weight": 0.5}, row(1, "test") | {"kl_weight": 1.0}]
+    write(job, 0, rows)
+    assert curve(job.train_logs, "training/kl_weight") == [(1, 0.5)]
+    assert curve(job.test_logs, "training/kl_weight") == []
+    assert summaries.read_rows(job.metrics_path) == rows
 
 
 def test_rows_are_json_objects_one_a_line(job):

@@ -106,6 +106,7 @@ class Recorder:
             **evaluation.metrics,
         }
         self._summaries.write_row(row)
+        self._summaries.write_kl(row, evaluation.kl_of_units)
         self._report_trial(row)
         self._say(row)
         losses = [
@@ -129,6 +130,11 @@ class Recorder:
                 _SAMPLE_ROWS,
                 self._config.seed,
             ),
+        )
+        self._summaries.write_picture(
+            step,
+            "traversals",
+            pictures.traversal_rows(self._vae, self._test_images),
         )
 
     def save(self, step, due, test_loss):

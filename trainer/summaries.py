@@ -8,18 +8,19 @@ import time
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
-from trainer import files
+from trainer import charts, files
 from trainer.errors import JobDirError
 
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
-# The curves of a row, by group: TensorBoard opens the first two groups of the
-# alphabet, which are the losses and the pictures.
-_GROUPS = {
+# The curves of a row, with their groups: TensorBoard opens the first two groups
+# of the alphabet, which are the losses and the pictures.
+CURVES = {
     "total_loss": "losses",
     "reconstruction_loss": "losses",
     "kl_loss": "losses",
@@ -44,17 +45,7 @@ class EventWriter:
 
     def __init__(self, folder, first_step):
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files of a folder in the order of their names.
-        # A clock may have been set back; a name must not go back with it.
-        numbers = [
-            int(match[1])
-            for path in folder.iterdir()
-            if (match := _EVENT_FILE.match(path.name))
-        ]
-        number = max([int(time.time()), *(last + 1 for last in numbers)])
-        self.path = folder / (
-            f"events.out.tfevents.{number:010d}.{socket.gethostname()}"
-        )
+        self.path = next_event_file(folder, socket.gethostname())
         # A Python file, so that a full disk is an OSError like any other.
         self._file = open(self.path, "xb")
         self._writer = RecordWriter(self._file)
@@ -73,6 +64,11 @@ class EventWriter:
         summary = summary_pb2.Summary()
         for tag, value in values.items():
             summary.MergeFrom(scalar_pb(tag, value))
+        self._write(event_pb2.Event(step=step, summary=summary))
+
+    def histogram(self, step, tag, values):
+        """Writes how the values of an array are distributed."""
+        summary = histogram_pb(tag, values)
         self._write(event_pb2.Event(step=step, summary=summary))
 
     def image(self, step, tag, pixels):
@@ -99,6 +95,29 @@ class EventWriter:
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
         self._file.flush()  # TensorBoard shows it now.
+
+
+def next_event_file(folder, name):
+    """Returns the path of an event file that TensorBoard reads last.
+
+    Args:
+        folder: where TensorBoard looks; it must be there.
+        name: what the file's name ends with.
+    """
+    # TensorBoard reads the files of a folder in the order of their names.
+    # A clock may have been set back; a name must not go back with it.
+    numbers = [
+        int(match[1])
+        for path in folder.iterdir()
+        if (match := _EVENT_FILE.match(path.name))
+    ]
+    number = max([int(time.time()), *(last + 1 for last in numbers)])
+    return event_file(folder, number, name)
+
+
+def event_file(folder, number, name):
+    """Returns the path of the event file of a number."""
+    return folder / f"events.out.tfevents.{number:010d}.{name}"
 
 
 class Summaries:
@@ -141,10 +160,25 @@ class Summaries:
         self._events[row["split"]].scalars(
             row["step"],
             {
-                f"{_GROUPS[name]}/{name}": value
+                curve_tag(name): value
                 for name, value in row.items()
-                if name in _GROUPS
+                if name in CURVES
+                # At an evaluation the KL has its full weight, always.
+                and (row["split"] == "train" or CURVES[name] != "training")
             },
+        )
+
+    def write_kl(self, row, kl_of_units):
+        """Writes how the KL is shared out among the latent units.
+
+        Args:
+            row: the row of the evaluation.
+            kl_of_units: float array of shape (latent_dim,), in nats.
+        """
+        events, step = self._events[row["split"]], row["step"]
+        events.histogram(step, "posterior/kl_of_units", kl_of_units)
+        events.image(
+            step, f"{_PICTURES}/kl_of_units", charts.kl_bars(kl_of_units)
         )
 
     def write_picture(self, step, name, pixels):
@@ -161,6 +195,11 @@ class Summaries:
         self._metrics.close()
         for writer in self._events.values():
             writer.close()
+
+
+def curve_tag(name):
+    """Returns how TensorBoard calls the curve of a field of the rows."""
+    return f"{CURVES[name]}/{name}"
 
 
 def read_rows(path):

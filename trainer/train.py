@@ -9,6 +9,7 @@ import keras
 
 from trainer import (
     __version__,
+    cards,
     checkpoint as checkpoint_lib,
     cluster as cluster_lib,
     datasets,
@@ -17,6 +18,7 @@ from trainer import (
     optimizer as optimizer_lib,
     peers as peers_lib,
     pictures,
+    projector,
     topology as topology_lib,
     vertex_environment,
 )
@@ -122,6 +124,7 @@ def _lead(config, stop, console, peers=None):
         schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         jit_compile = _resolve_jit(config, cluster)
         job.write_record(config, data, jit_compile, cluster)
+        cards.write(job)
         if peers:
             peers.tell("data", _fingerprint(data, jit_compile, cluster))
             peers.hear("ready")
@@ -396,6 +399,7 @@ def _check_finite(losses, first_step, last_step):
 def _finish(job, config, vae, data, recorder, stop, console, started):
     console.line("Drawing the pictures.")
     pictures.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
+    projector.save(job.test_logs, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)
     if vertex_environment.wants_model(job.location):
@@ -410,6 +414,7 @@ def _finish(job, config, vae, data, recorder, stop, console, started):
         seconds=time.monotonic() - started,
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
+    cards.write_end(job)
     write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "
