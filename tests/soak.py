@@ -321,7 +321,7 @@ def differences(one, other):
         ]
     if metrics_of(one) != metrics_of(other):
         found.append("metrics.jsonl")
-    for split in ("train", "test"):
+    for split in sorted(path.name for path in (one / "logs").iterdir()):
         curves, other_curves = (
             curves_of(job / "logs" / split) for job in (one, other)
         )

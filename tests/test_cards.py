@@ -72,7 +72,7 @@ def job(small_config, console, stop):
 def start_session(job, config, console, stop):
     data = datasets.load(config, console, stop)
     job.write_record(config, data, False, cluster.connect(config))
-    cards.write(job)
+    cards.write(job, "test")
 
 
 def test_several_jobs_are_rows_with_their_metrics_in_the_hparams_tab(
@@ -118,22 +118,22 @@ def test_a_job_that_goes_on_is_not_at_its_end(job, small_config, console, stop):
         return session.status, row.hparams["epochs"].number_value
 
     assert status() == (api_pb2.STATUS_UNKNOWN, 2)
-    cards.write_end(job)
+    cards.write_end(job, "test")
     assert status() == (api_pb2.STATUS_SUCCESS, 2)
     start_session(job, small_config(epochs=3), console, stop)
     assert status() == (api_pb2.STATUS_UNKNOWN, 3)
     Summaries(job, 20).close()
-    cards.write_end(job)
+    cards.write_end(job, "test")
     assert status() == (api_pb2.STATUS_SUCCESS, 3)
 
 
 def test_each_session_writes_the_same_anew(job, small_config, console, stop):
-    (path,) = job.test_logs.iterdir()
+    (path,) = (job.logs / "test").iterdir()
     first = path.read_bytes()
     # A session that was killed while it wrote.
-    (job.test_logs / ".unfinished-job").write_bytes(first[:100])
+    ((job.logs / "test") / ".unfinished-job").write_bytes(first[:100])
     start_session(job, job.config(), console, stop)
-    assert list(job.test_logs.iterdir()) == [path]
+    assert list((job.logs / "test").iterdir()) == [path]
     assert path.read_bytes() == first
 
 
@@ -144,8 +144,8 @@ def test_sessions_drop_nothing_of_it(job):
             {"step": step + 5, "epoch": 1, "split": "test", "total_loss": 1.0}
         )
         summaries.close()
-    cards.write_end(job)
-    reader = plugin_event_accumulator.EventAccumulator(str(job.test_logs))
+    cards.write_end(job, "test")
+    reader = plugin_event_accumulator.EventAccumulator(str(job.logs / "test"))
     reader.Reload()
     assert [event.step for event in reader.Tensors(cards.SETTINGS_TAG)] == [0]
     assert [event.step for event in reader.Tensors("losses/total_loss")] == [
@@ -155,7 +155,7 @@ def test_sessions_drop_nothing_of_it(job):
 
 
 def test_the_text_tab_has_the_settings_and_no_secret(job):
-    reader = plugin_event_accumulator.EventAccumulator(str(job.test_logs))
+    reader = plugin_event_accumulator.EventAccumulator(str(job.logs / "test"))
     reader.Reload()
     (event,) = reader.Tensors(cards.SETTINGS_TAG)
     assert list(reader.PluginTagToContent("text")) == [cards.SETTINGS_TAG]
@@ -177,7 +177,7 @@ def test_the_text_tab_has_the_settings_and_no_secret(job):
         assert f"<td>{name}</td>\n<td>{value}</td>" in page, name
     for part in ("Data", "Settings", "Devices", "Versions"):
         assert f"<th>{part}</th>" in page
-    (path,) = job.test_logs.iterdir()
+    (path,) = (job.logs / "test").iterdir()
     assert b"secret" not in path.read_bytes()
     assert str(job.root).encode() not in path.read_bytes()
 
@@ -217,7 +217,7 @@ def test_the_layouts_of_several_jobs_are_one(job, tmp_path):
     other = JobDir(tmp_path / "other")
     other.root.mkdir()
     write_json(other.config_path, job.record() | {"jit_compile": True})
-    cards.write(other)
+    cards.write(other, "test")
     both = custom_scalars_plugin.CustomScalarsPlugin(board(tmp_path))
     one = custom_scalars_plugin.CustomScalarsPlugin(board(job.root))
     request = context.RequestContext()

@@ -25,6 +25,8 @@ def test_every_flag_reaches_its_setting():
         extra = ["--data_dir=d"] if value in ("idx",) else []
         if field.name == "dataset":
             value, extra = "idx", ["--data_dir=d"]
+        if field.name == "binarize":
+            extra = ["--reconstruction_loss=bce"]
         config = parse_flags([f"--{field.name}={value}", *extra])
         assert getattr(config, field.name) == value
 
@@ -82,6 +84,12 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
             ["--precision=float64", "--mixed_precision=bfloat16"],
             "keeps float32 weights",
         ),
+        (["--binarize=dynamic"], "use --reconstruction_loss=bce"),
+        (
+            ["--binarize=dynamic", "--reconstruction_loss=gaussian"],
+            "--reconstruction_loss=gaussian is not for such",
+        ),
+        (["--binarize=static"], "should be one of"),
         (["--flagfile=/no/such/file"], "/no/such/file"),
     ],
 )

@@ -22,15 +22,23 @@ def example_numbers(images):
     return pixels[:, 0, 0, 0] * 256 + pixels[:, 0, 1, 0]
 
 
-def global_batches(count, config, replicas, first_step=1):
+def example_batches(count, config, replicas, first_step=1):
     """The example numbers of each step, all replicas together, in order."""
+    batches = global_batches(
+        numbered_images(count), config, replicas, first_step
+    )
+    return {step: example_numbers(images) for step, images in batches.items()}
+
+
+def global_batches(images, config, replicas, first_step=1):
+    """The images of each step, all replicas together, in order."""
     strategy = tf.distribute.MirroredStrategy(
         [f"CPU:{index}" for index in range(replicas)]
     )
-    schedule = Schedule.of(config, count)
+    schedule = Schedule.of(config, len(images))
     batches = {}
     for element in input_pipeline.train_batches(
-        numbered_images(count), config, schedule, strategy, first_step
+        images, config, schedule, strategy, first_step
     ):
         slices = [
             strategy.experimental_local_results(element[k]) for k in element
@@ -41,7 +49,7 @@ def global_batches(count, config, replicas, first_step=1):
                 for key, values in zip(element, slices, strict=True)
             }
             batch = batches.setdefault(int(part["step"]), {})
-            batch[int(part["position"])] = example_numbers(part["images"])
+            batch[int(part["position"])] = part["images"].numpy()
     return {
         step: np.concatenate([parts[place] for place in sorted(parts)])
         for step, parts in batches.items()
@@ -78,8 +86,8 @@ def test_an_epoch_has_no_example_twice(examples, batch_size, epoch, seed):
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_any_number_of_replicas_sees_the_same_batches(replicas):
     config = TrainConfig(batch_size=16, epochs=2)
-    one = global_batches(100, config, 1)
-    many = global_batches(100, config, replicas)
+    one = example_batches(100, config, 1)
+    many = example_batches(100, config, replicas)
     assert list(one) == list(many) == list(range(1, 13))
     for step in one:
         np.testing.assert_array_equal(one[step], many[step])
@@ -87,8 +95,8 @@ def test_any_number_of_replicas_sees_the_same_batches(replicas):
 
 def test_a_pipeline_that_starts_late_goes_on_where_the_whole_one_would():
     config = TrainConfig(batch_size=16, epochs=3)
-    whole = global_batches(100, config, 2)
-    late = global_batches(100, config, 2, first_step=8)
+    whole = example_batches(100, config, 2)
+    late = example_batches(100, config, 2, first_step=8)
     assert list(late) == list(range(8, 19))
     for step in late:
         np.testing.assert_array_equal(late[step], whole[step])
@@ -96,7 +104,7 @@ def test_a_pipeline_that_starts_late_goes_on_where_the_whole_one_would():
 
 def test_other_examples_are_left_over_in_each_epoch():
     config = TrainConfig(batch_size=32, epochs=2)
-    batches = global_batches(100, config, 1)
+    batches = example_batches(100, config, 1)
     left_over = [
         set(range(100)) - set(np.concatenate([batches[s] for s in steps]))
         for steps in ((1, 2, 3), (4, 5, 6))
@@ -107,10 +115,55 @@ def test_other_examples_are_left_over_in_each_epoch():
 
 def test_the_order_depends_on_the_seed():
     one, other = (
-        global_batches(100, TrainConfig(batch_size=50, epochs=1, seed=seed), 1)
+        example_batches(100, TrainConfig(batch_size=50, epochs=1, seed=seed), 1)
         for seed in (0, 1)
     )
     assert not np.array_equal(one[1], other[1])
+
+
+def test_a_pixel_is_white_as_often_as_its_grey_value_says():
+    value = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    draws = 2000
+    white = input_pipeline.binary_images(
+        tf.constant(np.repeat(value, draws, axis=0)), 0, 3, 0
+    ).numpy()
+    assert set(np.unique(white)) == {0, 255}
+    share = (white == 255).mean(axis=0).ravel()
+    p = np.arange(256) / 255
+    assert share[0] == 0
+    assert share[255] == 1
+    z = (share - p)[1:255] / np.sqrt(p * (1 - p) / draws)[1:255]
+    # 254 independent standard normals.
+    assert np.abs(z).max() < 4.5
+    assert np.mean(z**2) == pytest.approx(1, abs=0.4)
+
+
+def test_each_step_and_place_and_seed_draws_its_own_pixels():
+    grey = tf.fill([4, 28, 28, 1], tf.constant(128, tf.uint8))
+    draws = [
+        input_pipeline.binary_images(grey, seed, step, 0).numpy().ravel()
+        for seed, step in ((0, 1), (0, 2), (1, 1))
+    ]
+    draws += np.split(draws[0], 4)[:2]
+    for one, other in ((0, 1), (0, 2), (1, 2), (3, 4)):
+        agree = np.mean(draws[one] == draws[other])
+        assert agree == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_any_number_of_replicas_draws_the_same_pixels(replicas):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    config = TrainConfig(
+        batch_size=16, epochs=2, reconstruction_loss="bce", binarize="dynamic"
+    )
+    one = global_batches(images, config, 1)
+    many = global_batches(images, config, replicas)
+    assert list(one) == list(many) == [1, 2, 3, 4]
+    for step in one:
+        np.testing.assert_array_equal(one[step], many[step])
+    assert set(np.unique(one[1])) == {0, 255}
+    late = global_batches(images, config, replicas, first_step=3)
+    np.testing.assert_array_equal(late[3], one[3])
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.model import VAE, Sampler, build_decoder, build_encoder, build_vae
+from trainer.train_step import weights_of
 
 
 def settings(layer):
@@ -100,6 +101,32 @@ def test_vae_trains_with_compile_and_fit():
     evaluated = vae.evaluate(images, verbose=0, return_dict=True)
     assert set(evaluated) >= set(history)
     assert vae.predict(images[:3], verbose=0).shape == (3, 28, 28, 1)
+
+
+def test_the_learned_deviation_is_the_error_of_the_reconstructions():
+    images = np.random.default_rng(0).uniform(size=(64, 8, 8, 1)).astype("f")
+    vae = VAE(
+        build_encoder(2, (8, 8, 1)),
+        build_decoder(2, (8, 8, 1)),
+        reconstruction_loss="gaussian",
+    )
+    vae.compile(optimizer=keras.optimizers.Adam(0.02))
+    vae.fit(np.tile(images, (200, 1, 1, 1)), batch_size=64, verbose=0)
+    error = np.sqrt(np.mean((vae.predict(images, verbose=0) - images) ** 2))
+    assert np.exp(float(vae.log_variance) / 2) == pytest.approx(error, rel=0.1)
+    # The deviation of uniform pixels is 0.29; it started elsewhere.
+    assert error < 0.3
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", "gaussian"])
+def test_only_a_gaussian_has_a_weight_of_its_own(loss):
+    vae = build_vae(
+        TrainConfig(latent_dim=3, reconstruction_loss=loss), (8, 8, 1)
+    )
+    parts = vae.encoder.weights + vae.decoder.weights
+    others = [weight.name for weight in weights_of(vae)[len(parts) :]]
+    assert others == (["log_variance"] if loss == "gaussian" else [])
+    assert len(vae.trainable_variables) == len(weights_of(vae))
 
 
 def test_fit_under_a_strategy_has_the_gradient_of_one_device():

@@ -10,11 +10,12 @@ from trainer import randomness
 from trainer.randomness import Tag
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 200])
-def test_slice_of_noise_equals_slice_of_one_draw(width):
-    whole = randomness.normal(5, Tag.TRAIN_NOISE, 9, 0, 96, width).numpy()
+@pytest.mark.parametrize("draw", [randomness.normal, randomness.uniform])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 200, 784])
+def test_slice_of_noise_equals_slice_of_one_draw(draw, width):
+    whole = draw(5, Tag.TRAIN_NOISE, 9, 0, 96, width).numpy()
     for start, count in [(0, 32), (32, 32), (64, 32), (95, 1)]:
-        part = randomness.normal(5, Tag.TRAIN_NOISE, 9, start, count, width)
+        part = draw(5, Tag.TRAIN_NOISE, 9, start, count, width)
         np.testing.assert_array_equal(part, whole[start : start + count])
 
 
@@ -39,6 +40,16 @@ def test_noise_is_standard_normal():
     assert noise.std() == pytest.approx(1, abs=5e-3)
     # Excess kurtosis of a normal is 0, with a standard error of 0.005 here.
     assert (noise**4).mean() == pytest.approx(3, abs=0.05)
+
+
+def test_uniform_numbers_are_uniform():
+    draw = randomness.uniform(0, Tag.BINARIZE, 1, 0, 5000, 200).numpy()
+    assert draw.min() >= 0
+    assert draw.max() < 1
+    counts = np.bincount((draw * 256).astype(int).ravel(), minlength=256)
+    # 255 degrees of freedom: the standard deviation is 22.6.
+    chi_square = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    assert chi_square < 255 + 5 * 22.6
 
 
 @hypothesis.settings(deadline=None, max_examples=30)

@@ -40,8 +40,8 @@ def job(tmp_path):
         yield job
 
 
-def write(job, step, rows, redo=False):
-    writer = Summaries(job, step, redo)
+def write(job, step, rows, redo=False, held_out="test"):
+    writer = Summaries(job, step, redo, held_out)
     for one in rows:
         writer.write_row(one)
     writer.close()
@@ -52,7 +52,7 @@ def test_rows_and_curves_have_the_same_numbers(job):
     write(job, 0, rows)
     assert summaries.read_rows(job.metrics_path) == rows
     assert curve(job.train_logs) == [(1, 1), (2, np.float32(0.1)), (3, 3)]
-    assert curve(job.test_logs) == [(2, 2)]
+    assert curve(job.logs / "test") == [(2, 2)]
 
 
 def test_a_resume_drops_what_came_after_the_checkpoint(job):
@@ -74,7 +74,20 @@ def test_a_due_evaluation_is_written_once(job):
         (20, "train"),
     ]
     assert curve(job.train_logs) == [(10, 10), (20, 20)]
-    assert curve(job.test_logs) == [(10, 2)]
+    assert curve(job.logs / "test") == [(10, 2)]
+
+
+def test_a_validation_row_is_treated_as_a_test_row_is(job):
+    rows = [row(10), row(10, "validation", loss=-1.0)]
+    write(job, 0, rows, held_out="validation")
+    rows = [row(10, "validation", loss=-2.0), row(20)]
+    write(job, 10, rows, redo=True, held_out="validation")
+    assert [
+        (r["step"], r["split"], r["total_loss"])
+        for r in summaries.read_rows(job.metrics_path)
+    ] == [(10, "train", 10), (10, "validation", -2), (20, "train", 20)]
+    assert curve(job.logs / "validation") == [(10, -2)]
+    assert not (job.logs / "test").exists()
 
 
 def test_events_stay_in_order_when_the_clock_goes_back(job, monkeypatch):
@@ -171,7 +184,7 @@ def test_an_evaluation_has_no_curve_of_what_is_always_the_same(job):
     rows = [row(1) | {"kl_weight": 0.5}, row(1, "test") | {"kl_weight": 1.0}]
     write(job, 0, rows)
     assert curve(job.train_logs, "training/kl_weight") == [(1, 0.5)]
-    assert curve(job.test_logs, "training/kl_weight") == []
+    assert curve(job.logs / "test", "training/kl_weight") == []
     assert summaries.read_rows(job.metrics_path) == rows
 
 

@@ -9,11 +9,14 @@ from tests.soak import differences
 from trainer import checkpoint, cluster, datasets, input_pipeline
 from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
 from trainer.job_dir import JobDir
+from trainer.model import build_vae
 from trainer.stop_signal import StopSignal
 from trainer.train import train_and_evaluate
 
 TIME_FIELDS = ("images_per_second",)
 LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
+GAUSSIAN = {"reconstruction_loss": "gaussian"}
+BINARY = {"reconstruction_loss": "bce", "binarize": "dynamic"}
 
 
 def rows_of(config, split=None):
@@ -120,6 +123,31 @@ def test_replica_count_changes_nothing_with_free_bits(small_config, tmp_path):
     # The objective is not below what the free bits allow.
     for row in rows_of(one, "train"):
         assert row["total_loss"] >= row["reconstruction_loss"] + 8 * 0.2 - 1e-9
+
+
+@pytest.mark.parametrize("settings", [GAUSSIAN, BINARY])
+def test_replica_count_changes_nothing_with_other_likelihoods(
+    small_config, tmp_path, settings
+):
+    settings = {**settings, "precision": "float64", "max_steps": 20}
+    settings |= {"summary_steps": 1, "epochs": 5, "eval_epochs": 0}
+    settings |= {"image_epochs": 0}
+    one, two = (
+        small_config(
+            job_dir=str(tmp_path / f"{replicas}-replicas"),
+            virtual_devices=replicas,
+            **settings,
+        )
+        for replicas in (1, 2)
+    )
+    train_and_evaluate(one)
+    train_and_evaluate(two)
+    difference = relative_difference(one, two)
+    assert len(difference) == 20
+    assert max(difference.values()) < 1e-10
+    assert rows_of(one)[-1]["total_loss"] == pytest.approx(
+        rows_of(two)[-1]["total_loss"], rel=1e-10
+    )
 
 
 def test_two_runs_are_equal_bit_for_bit(small_config, tmp_path):
@@ -256,6 +284,54 @@ def test_an_interrupted_run_equals_an_untouched_one(small_config, tmp_path):
         )
 
 
+@pytest.mark.parametrize("settings", [GAUSSIAN, BINARY])
+def test_an_interrupted_run_of_another_likelihood_equals_an_untouched_one(
+    small_config, tmp_path, settings
+):
+    untouched = small_config(job_dir=str(tmp_path / "untouched"), **settings)
+    train_and_evaluate(untouched)
+    config = small_config(**settings)
+    with pytest.raises(InterruptedJobError):
+        train_and_evaluate(config, stop=StopAfterRows(config, 3))
+    train_and_evaluate(config)
+    assert (
+        differences(JobDir(untouched.job_dir).root, JobDir(config.job_dir).root)
+        == []
+    )
+
+
+def test_a_gaussian_job_keeps_its_variance(small_config):
+    config = small_config(**GAUSSIAN, learning_rate=0.01)
+    train_and_evaluate(config)
+    saved = weights_of(config)["vae/log_variance"]
+    assert saved.shape == ()
+    assert trainer.load(config.job_dir).log_variance.numpy() == saved
+    fresh = build_vae(config, (28, 28, 1)).log_variance.numpy()
+    assert abs(saved - fresh) > 0.05, "it was trained"
+    with pytest.raises(ConfigError, match=r"=mse \(was gaussian\)"):
+        train_and_evaluate(small_config())
+
+
+def test_a_binary_job_is_watched_on_its_validation_images(small_config, capsys):
+    config = small_config(**BINARY, train_examples=384)
+    result = train_and_evaluate(config)
+    assert "Training on 320 images" in capsys.readouterr().out
+    rows = rows_of(config)
+    assert {row["split"] for row in rows} == {"train", "validation"}
+    assert result.test_metrics == rows[-1]
+    assert result.test_metrics["split"] == "validation"
+    job = JobDir(config.job_dir)
+    assert not (job.logs / "test").exists()
+    assert (job.logs / "validation").is_dir()
+    steps = checkpoint.list_steps(job)
+    losses = [row["total_loss"] for row in rows if row["split"] != "train"]
+    assert list(checkpoint.test_losses(job, steps).values()) == losses
+    with pytest.raises(ConfigError, match=r"=none \(was dynamic\)"):
+        train_and_evaluate(
+            small_config(reconstruction_loss="bce", train_examples=384)
+        )
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1)])
 def test_a_job_moves_to_other_replicas(small_config, tmp_path, before, after):
     settings = {"precision": "float64", "summary_steps": 1, "batch_size": 16}
@@ -328,7 +404,7 @@ def test_a_job_of_a_version_without_a_setting_goes_on_with_its_default(
     train_and_evaluate(config)
     job = JobDir(config.job_dir)
     record = job.record()
-    del record["config"]["learning_rate_schedule"]
+    del record["config"]["learning_rate_schedule"], record["config"]["binarize"]
     job.config_path.write_text(json.dumps(record))
     result = train_and_evaluate(small_config(epochs=2))
     assert result.step == 2 * rows_of(config, "test")[0]["step"]
@@ -366,12 +442,18 @@ def test_a_finished_job_loads_as_a_model(small_config):
     assert finished["test_metrics"] == result.test_metrics
 
 
-def test_bce_and_bfloat16_train_too(small_config, tmp_path):
+def test_every_likelihood_and_precision_trains_too(small_config, tmp_path):
     for name, settings in {
         "bce": {"reconstruction_loss": "bce"},
         "bfloat16": {"mixed_precision": "bfloat16"},
         "none": {"strategy": "none"},
         "jit": {"jit_compile": "true"},
+        "gaussian": {
+            "reconstruction_loss": "gaussian",
+            "jit_compile": "true",
+            "mixed_precision": "bfloat16",
+        },
+        "binary": BINARY,
     }.items():
         config = small_config(job_dir=str(tmp_path / name), **settings)
         train_and_evaluate(config)

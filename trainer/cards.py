@@ -45,14 +45,16 @@ _UNFINISHED = f"{files.TEMPORARY_PREFIX}job"
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 
 
-def write(job):
+def write(job, held_out):
     """Writes what is known of a job when a session of it starts.
 
     Args:
         job: a claimed `JobDir` with its record.
+        held_out: the split that the model is evaluated on, in whose run
+            HParams finds the metrics.
     """
     record = job.record()
-    folder = job.test_logs
+    folder = job.logs / held_out
     folder.mkdir(parents=True, exist_ok=True)
     # One that had finished, and has more epochs to do, goes on.
     for path in folder.glob(f"events.out.tfevents.*.{_END}"):
@@ -73,8 +75,8 @@ def write(job):
     )
 
 
-def write_end(job):
-    """Writes that a job is finished."""
+def write_end(job, held_out):
+    """Writes that a job is finished; `held_out` as for `write`."""
     now = time.time()
     end = summary_pb2.Summary()
     end.value.add(
@@ -88,7 +90,7 @@ def write_end(job):
         ),
         tensor=hparams_metadata.NULL_TENSOR,
     )
-    _write_events(next_event_file(job.test_logs, _END), [end], now)
+    _write_events(next_event_file(job.logs / held_out, _END), [end], now)
 
 
 def hyperparameters(record):

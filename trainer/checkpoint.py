@@ -36,7 +36,8 @@ class Checkpoint:
     Attributes:
         step: number of updates applied.
         due: names of the work of this step that was not done yet.
-        test_loss: test total loss, if this step was evaluated.
+        test_loss: total loss of the held-out images, if this step was
+            evaluated: the test set's, or the validation set's if there is one.
         variables: NumPy arrays by name.
     """
 
@@ -58,6 +59,7 @@ def variables_of(vae, optimizer):
         for part in (vae.encoder, vae.decoder)
         for variable in part.trainable_variables
     }
+    named |= {variable.path: variable for variable in vae.likelihood_weights}
     if optimizer is not None:
         named |= {f"optimizer/{v.path}": v for v in optimizer.variables}
     return named

@@ -89,8 +89,16 @@ class TrainConfig:
     latent_dim: int = _setting(200, "number of latent units", minimum=1)
     reconstruction_loss: str = _setting(
         "mse",
-        "mse: squared error summed over pixels; bce: Bernoulli",
-        choices=("mse", "bce"),
+        "mse: squared error summed over pixels; bce: Bernoulli; gaussian: "
+        "with one learned variance",
+        choices=("mse", "bce", "gaussian"),
+    )
+    binarize: str = _setting(
+        "none",
+        "dynamic: pixels are 0 or 1, drawn anew at each step; needs "
+        "reconstruction_loss=bce, and evaluates on a sixth of the training "
+        "images",
+        choices=("none", "dynamic"),
     )
     beta: float = _setting(1.0, "weight of the KL divergence", minimum=0)
     kl_warmup_epochs: float = _setting(
@@ -193,6 +201,12 @@ class TrainConfig:
             raise ConfigError(
                 "--dataset=synthetic reads no files, but --data_dir="
                 f"{self.data_dir} was given; leave one of them out."
+            )
+        if self.binarize != "none" and self.reconstruction_loss != "bce":
+            raise ConfigError(
+                f"--binarize={self.binarize} makes pixels 0 or 1, but "
+                f"--reconstruction_loss={self.reconstruction_loss} is not for "
+                "such; use --reconstruction_loss=bce."
             )
         if self.strategy == "none" and self.virtual_devices > 1:
             raise ConfigError(

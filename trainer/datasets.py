@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 from trainer import files, synthetic
+from trainer.binarize import split_and_draw
 from trainer.errors import ConfigError, DataError, DataUnavailableError
 from trainer.job_dir import cache_folder, in_bucket
 
@@ -37,6 +38,8 @@ class Dataset:
         train_labels: uint8 of shape (N,), or None. Training ignores them.
         test_labels: uint8 of shape (M,), or None.
         md5: MD5 of each decompressed file, by name.
+        validation_images: uint8 of shape (K, height, width, 1), which are no
+            training images then, or None.
     """
 
     name: str
@@ -45,11 +48,26 @@ class Dataset:
     train_labels: np.ndarray | None
     test_labels: np.ndarray | None
     md5: dict[str, str]
+    validation_images: np.ndarray | None = None
 
     @property
     def image_shape(self):
         """(height, width, 1)."""
         return self.train_images.shape[1:]
+
+    @property
+    def held_out(self):
+        """The split that a training is watched on.
+
+        That is the validation set, where there is one, so that nothing is
+        chosen by the test set.
+        """
+        return "test" if self.validation_images is None else "validation"
+
+    @property
+    def held_out_images(self):
+        """The images of that split."""
+        return getattr(self, f"{self.held_out}_images")
 
     @property
     def class_names(self):
@@ -78,12 +96,13 @@ def load(config, console, stop, *, recorded_name=None):
     Raises:
         DataUnavailableError: the data cannot be had.
         DataError: a file is not what it should be.
-        ConfigError: more examples were asked for than there are.
+        ConfigError: more examples were asked for than there are, or there
+            are too few.
     """
     if "synthetic" in (config.dataset, recorded_name):
-        return _first_examples(_synthetic(config), config)
+        return _as_asked(_synthetic(config), config)
     try:
-        return _first_examples(_load_files(config, console, stop), config)
+        return _as_asked(_load_files(config, console, stop), config)
     except DataUnavailableError as error:
         if config.dataset_fallback == "none" or recorded_name:
             raise
@@ -92,7 +111,12 @@ def load(config, console, stop, *, recorded_name=None):
             "(--dataset_fallback=synthetic): the losses do not compare with "
             "Fashion-MNIST."
         )
-        return _first_examples(_synthetic(config), config)
+        return _as_asked(_synthetic(config), config)
+
+
+def _as_asked(data, config):
+    data = _first_examples(data, config)
+    return split_and_draw(data) if config.binarize == "dynamic" else data
 
 
 def _load_files(config, console, stop):

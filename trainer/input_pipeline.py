@@ -5,6 +5,7 @@ batch). There is no iterator state: a pipeline starts at any step at no cost.
 """
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -59,7 +60,7 @@ def train_batches(images, config, schedule, strategy, first_step):
         A distributed dataset. Each replica's element is a dict: `step` (int64
         scalar), `position` (int64 scalar: where this slice starts in the
         global batch) and `images` (uint8 of shape (batch_size / replicas,
-        height, width, 1)).
+        height, width, 1), drawn to be 0 or 255 if the config says so).
     """
     # A dataset graph keeps a captured tensor; a captured array would become
     # a constant inside the graph and be serialised with it.
@@ -77,10 +78,15 @@ def train_batches(images, config, schedule, strategy, first_step):
             examples = examples_of_step(
                 step, position, slice_size, config, schedule, len(images)
             )
+            batch_images = tf.gather(source, examples)
+            if config.binarize == "dynamic":
+                batch_images = binary_images(
+                    batch_images, config.seed, step, position
+                )
             return {
                 "step": step,
                 "position": position,
-                "images": tf.gather(source, examples),
+                "images": batch_images,
             }
 
         steps = max(schedule.total_steps - first_step + 1, 0)
@@ -114,6 +120,36 @@ def examples_of_step(step, position, count, config, schedule, train_examples):
     )
     places = first + tf.range(count, dtype=tf.int64)
     return randomness.shuffled(places, config.seed, epoch, train_examples)
+
+
+def binary_images(images, seed, step, position):
+    """Draws the pixels of a slice of a step's batch to be black or white.
+
+    A grey value is the probability of white, times 255. The uniform numbers
+    that decide are from 0 to below 1, so that 0 stays black and 255 white.
+
+    Args:
+        images: uint8 tensor of shape (count, height, width, 1).
+        seed: int, the job's seed.
+        step: int64 tensor of shape (), from 1.
+        position: int64 tensor of shape (), the slice's first place in the
+            global batch.
+
+    Returns:
+        uint8 tensor of the same shape, 0 or 255.
+    """
+    uniform = randomness.uniform(
+        seed,
+        randomness.Tag.BINARIZE,
+        row=step,
+        position=position,
+        count=tf.shape(images)[0],
+        width=math.prod(images.shape[1:]),
+    )
+    white = tf.reshape(uniform, tf.shape(images)) < (
+        tf.cast(images, tf.float32) / 255
+    )
+    return 255 * tf.cast(white, tf.uint8)
 
 
 def test_batches(images, config, strategy):

@@ -30,6 +30,7 @@ MATHEMATICS = (
     "batch_size",
     "latent_dim",
     "reconstruction_loss",
+    "binarize",
     "beta",
     "kl_warmup_epochs",
     "free_bits",
@@ -65,8 +66,8 @@ class JobDir:
         self.checkpoints = self.root / "checkpoints"
         self.damaged = self.root / "damaged"
         self.unfinished = self.root / "unfinished"
-        self.train_logs = self.root / "logs" / "train"
-        self.test_logs = self.root / "logs" / "test"
+        self.logs = self.root / "logs"
+        self.train_logs = self.logs / "train"
         self.plots = self.root / "plots"
         self.export = self.root / "export"
         self.model = self.root / "model"

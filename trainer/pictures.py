@@ -201,7 +201,7 @@ def save_loss_curves(path, rows):
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3), _CURVES, strict=True):
-        for split, style in (("train", "-"), ("test", "o-")):
+        for split in ("train", "test", "validation"):
             points = [
                 (row["step"], row[name])
                 for row in rows
@@ -209,7 +209,11 @@ def save_loss_curves(path, rows):
             ]
             if points:
                 axes.plot(
-                    *zip(*points, strict=True), style, ms=3, lw=1, label=split
+                    *zip(*points, strict=True),
+                    "-" if split == "train" else "o-",
+                    ms=3,
+                    lw=1,
+                    label=split,
                 )
         axes.set_title(name)
         axes.set_xlabel("step")

@@ -25,6 +25,7 @@ class Tag(enum.IntEnum):
     TEST_NOISE = 3
     PICTURES = 4
     WEIGHTS = 5
+    BINARIZE = 6
 
 
 def normal(seed, tag, row, position, count, width):
@@ -49,13 +50,33 @@ def normal(seed, tag, row, position, count, width):
         float32 tensor of shape (count, width), whatever the precision of the
         model, so that float32 and float64 runs see the same noise.
     """
+    return _table(
+        tf.raw_ops.StatelessRandomNormalV2,
+        seed, tag, row, position, count, width,
+    )  # fmt: skip
+
+
+def uniform(seed, tag, row, position, count, width):
+    """Draws rows of a table of uniform numbers: see `normal`.
+
+    Returns:
+        float32 tensor of shape (count, width), multiples of 2^-23 from 0 to
+        below 1.
+    """
+    return _table(
+        tf.raw_ops.StatelessRandomUniformV2,
+        seed, tag, row, position, count, width,
+    )  # fmt: skip
+
+
+def _table(operation, seed, tag, row, position, count, width):
     counters_per_line = -(-width // _FLOATS_PER_COUNTER)
     key = tf.raw_ops.StatelessRandomGetKeyCounter(
         seed=tf.constant([seed, int(tag)], tf.int64)
     ).key
     first = tf.cast(position, tf.int64) * counters_per_line
     counter = tf.stack([first, tf.cast(row, tf.int64)])
-    lines = tf.raw_ops.StatelessRandomNormalV2(
+    lines = operation(
         shape=tf.stack(
             [
                 tf.cast(count, tf.int32),

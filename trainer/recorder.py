@@ -28,7 +28,8 @@ class Recorder:
         schedule: an `input_pipeline.Schedule`.
         vae: the `VAE` in training.
         optimizer: its built Keras optimizer.
-        test_images: uint8 array of shape (M, height, width, 1).
+        held_out: the split that the model is evaluated on.
+        images: its images, uint8 array of shape (M, height, width, 1).
         console: a `progress.Console`.
         report_trial: called with each test row.
         start: the `Checkpoint` that the job goes on from.
@@ -42,7 +43,8 @@ class Recorder:
         schedule,
         vae,
         optimizer,
-        test_images,
+        held_out,
+        images,
         console,
         report_trial,
         start,
@@ -52,12 +54,15 @@ class Recorder:
         self._schedule = schedule
         self._vae = vae
         self._optimizer = optimizer
-        self._test_images = test_images
+        self._held_out = held_out
+        self._images = images
         self._console = console
         self._report_trial = report_trial
         self._open_files = contextlib.ExitStack()
         self._summaries = self._open_files.enter_context(
-            contextlib.closing(Summaries(job, start.step, redo=bool(start.due)))
+            contextlib.closing(
+                Summaries(job, start.step, bool(start.due), held_out)
+            )
         )
         self._writer = self._open_files.enter_context(
             contextlib.closing(CheckpointWriter(job, config.keep_checkpoints))
@@ -102,7 +107,7 @@ class Recorder:
         row = {
             "step": step,
             "epoch": self._epoch(step),
-            "split": "test",
+            "split": self._held_out,
             **evaluation.metrics,
         }
         self._summaries.write_row(row)
@@ -110,7 +115,7 @@ class Recorder:
         self._report_trial(row)
         self._say(row)
         losses = [
-            row["total_loss"] for row in self.rows if row["split"] == "test"
+            row["total_loss"] for row in self.rows if row["split"] != "train"
         ]
         return row["total_loss"] <= min(losses)
 
@@ -119,7 +124,7 @@ class Recorder:
         self._summaries.write_picture(
             step,
             "reconstructions",
-            pictures.reconstruction_rows(self._vae, self._test_images),
+            pictures.reconstruction_rows(self._vae, self._images),
         )
         self._summaries.write_picture(
             step,
@@ -182,7 +187,7 @@ class Recorder:
     def _say(self, row):
         config, step = self._config, row["step"]
         self._console.line(
-            f"Epoch {row['epoch']}, step {step}: test loss "
+            f"Epoch {row['epoch']}, step {step}: {row['split']} loss "
             f"{row['total_loss']:.2f} = reconstruction "
             f"{row['reconstruction_loss']:.2f} + {config.beta:g} x KL "
             f"{row['kl_loss']:.2f}; {row['active_units']} of "

@@ -130,26 +130,28 @@ class Summaries:
         job: a claimed `JobDir`.
         step: the step of the checkpoint that the job goes on from, or 0.
         redo: whether that step's evaluation is still due.
+        held_out: the split that the model is evaluated on.
     """
 
-    def __init__(self, job, step, redo=False):
+    def __init__(self, job, step, redo=False, held_out="test"):
         last_test_step = step - 1 if redo else step
         self._path = job.metrics_path
         rows = [
             row
             for row in read_rows(self._path)
             if row["step"]
-            <= (last_test_step if row["split"] == "test" else step)
+            <= (step if row["split"] == "train" else last_test_step)
         ]
         if self._path.exists():
             files.write_atomically(
                 self._path, "".join(map(_row_text, rows)).encode()
             )
         self.rows = rows
+        self._held_out = held_out
         self._metrics = open(self._path, "a", encoding="utf-8")
         self._events = {
             "train": EventWriter(job.train_logs, step + 1),
-            "test": EventWriter(job.test_logs, last_test_step + 1),
+            held_out: EventWriter(job.logs / held_out, last_test_step + 1),
         }
 
     def write_row(self, row):
@@ -183,7 +185,7 @@ class Summaries:
 
     def write_picture(self, step, name, pixels):
         """Writes a grey picture, uint8 of shape (height, width)."""
-        self._events["test"].image(step, f"{_PICTURES}/{name}", pixels)
+        self._events[self._held_out].image(step, f"{_PICTURES}/{name}", pixels)
 
     def sync(self):
         """Makes what was written survive a power cut; from any thread."""

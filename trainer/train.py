@@ -124,7 +124,7 @@ def _lead(config, stop, console, peers=None):
         schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         jit_compile = _resolve_jit(config, cluster)
         job.write_record(config, data, jit_compile, cluster)
-        cards.write(job)
+        cards.write(job, data.held_out)
         if peers:
             peers.tell("data", _fingerprint(data, jit_compile, cluster))
             peers.hear("ready")
@@ -145,7 +145,8 @@ def _lead(config, stop, console, peers=None):
             schedule=schedule,
             vae=loop.vae,
             optimizer=loop.optimizer,
-            test_images=data.test_images,
+            held_out=data.held_out,
+            images=data.held_out_images,
             console=console,
             report_trial=report_trial,
             start=start,
@@ -306,7 +307,7 @@ class _Loop:
         pacer = CallPacer(config.steps_per_call)
         meter = _SpeedMeter(config.batch_size)
         evaluator = Evaluator(
-            self.vae, config, self.cluster.strategy, self.data.test_images,
+            self.vae, config, self.cluster.strategy, self.data.held_out_images,
             self.cluster.parts,
         )  # fmt: skip
         train_steps = make_train_steps(
@@ -382,7 +383,7 @@ class _Loop:
 
     def _evaluate(self, evaluator):
         with self.console.image_bar(
-            "Evaluating", len(self.data.test_images)
+            "Evaluating", len(self.data.held_out_images)
         ) as advance:
             return evaluator.run(self.agreement, advance)
 
@@ -399,12 +400,12 @@ def _check_finite(losses, first_step, last_step):
 def _finish(job, config, vae, data, recorder, stop, console, started):
     console.line("Drawing the pictures.")
     pictures.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
-    projector.save(job.test_logs, vae, data, console, stop)
+    projector.save(job.logs / data.held_out, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)
     if vertex_environment.wants_model(job.location):
         export.save_models(vae, job.model)
-    test_rows = [row for row in recorder.rows if row["split"] == "test"]
+    test_rows = [row for row in recorder.rows if row["split"] != "train"]
     result = Result(
         step=test_rows[-1]["step"],
         test_metrics=test_rows[-1],
@@ -414,7 +415,7 @@ def _finish(job, config, vae, data, recorder, stop, console, started):
         seconds=time.monotonic() - started,
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
-    cards.write_end(job)
+    cards.write_end(job, data.held_out)
     write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "

@@ -8,7 +8,11 @@ from trainer.agreement import agree
 
 def weights_of(vae):
     """Returns the trainable variables of a `VAE`, encoder first."""
-    return vae.encoder.trainable_variables + vae.decoder.trainable_variables
+    return [
+        *vae.encoder.trainable_variables,
+        *vae.decoder.trainable_variables,
+        *vae.likelihood_weights,
+    ]
 
 
 def sum_of_parts(function, parts, *batches):
