@@ -87,6 +87,12 @@ class TrainConfig:
         128, "global batch size: all replicas together", minimum=1
     )
     latent_dim: int = _setting(200, "number of latent units", minimum=1)
+    initial_units: int = _setting(
+        0,
+        "latent units that the training starts with; the weights of the others "
+        "start at zero; 0 = all",
+        minimum=0,
+    )
     reconstruction_loss: str = _setting(
         "mse",
         "mse: squared error summed over pixels; bce: Bernoulli; gaussian: "
@@ -207,6 +213,12 @@ class TrainConfig:
                 f"--binarize={self.binarize} makes pixels 0 or 1, but "
                 f"--reconstruction_loss={self.reconstruction_loss} is not for "
                 "such; use --reconstruction_loss=bce."
+            )
+        if self.initial_units > self.latent_dim:
+            raise ConfigError(
+                f"--initial_units={self.initial_units} is more than "
+                f"--latent_dim={self.latent_dim}; give at most that, or 0 for "
+                "all."
             )
         if self.strategy == "none" and self.virtual_devices > 1:
             raise ConfigError(

@@ -29,6 +29,7 @@ MATHEMATICS = (
     "test_examples",
     "batch_size",
     "latent_dim",
+    "initial_units",
     "reconstruction_loss",
     "binarize",
     "beta",

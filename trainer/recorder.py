@@ -139,7 +139,7 @@ class Recorder:
         self._summaries.write_picture(
             step,
             "traversals",
-            pictures.traversal_rows(self._vae, self._test_images),
+            pictures.traversal_rows(self._vae, self._images),
         )
 
     def save(self, step, due, test_loss):
