@@ -1,6 +1,7 @@
-# make train · make test · make lint · make soak · make bench · make tensorboard
-# make image
-# ARGS="--epochs=3" adds flags to train, test, soak, bench, image and image-test.
+# make train · make gallery · make tensorboard · make test · make lint · make soak
+# make bench · make image
+# ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image and
+# image-test.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,10 +16,11 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint soak bench tensorboard image image-test clean
+.PHONY: help train gallery test lint soak bench tensorboard image image-test clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
+	@echo "make gallery      write runs/vae/gallery.html, all of a run on one page"
 	@echo "make test         run the tests"
 	@echo "make lint         check style and format"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
@@ -27,7 +29,7 @@ help:
 	@echo "make image        build the container image (VARIANT=cpu: without GPUs)"
 	@echo "make image-test   build it with buildah, run it, stop it, look into it"
 	@echo "make clean        remove the virtual environment"
-	@echo 'ARGS="--epochs=3" adds flags to train, test, soak, bench, image and image-test.'
+	@echo 'ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image and image-test.'
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +39,9 @@ $(INSTALLED): setup.py constraints.txt
 
 train: $(INSTALLED)
 	$(BIN)/python -m trainer.task --dataset_fallback=synthetic --epochs=3 $(ARGS)
+
+gallery: $(INSTALLED)
+	$(BIN)/python -m trainer.gallery $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)

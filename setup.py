@@ -62,6 +62,7 @@ setuptools.setup(
             "vae-train = trainer.task:main",
             "vae-evaluate = trainer.evaluate:main",
             "vae-export = trainer.export:main",
+            "vae-gallery = trainer.gallery:main",
             "vae-generate = trainer.generate:main",
             "vae-submit = trainer.submit.command:main",
         ],

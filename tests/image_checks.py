@@ -347,6 +347,7 @@ def test_without_a_folder_for_temporary_files_it_says_so(run, new_runs):
 @pytest.mark.parametrize(
     ("command", "flags"),
     [
+        ("vae-gallery", ["--job_dir=runs/vae"]),
         ("vae-generate", ["--job_dir=runs/vae", "--output=/runs/drawn"]),
         ("vae-evaluate", ["--job_dir=runs/vae"]),
         ("vae-export", ["--job_dir=runs/vae", "--output=/runs/exported"]),

@@ -50,7 +50,7 @@ FAULTS = {
     "lost answers": (
         lambda s: s.lose_answer(times=3, match="upload|compose"), 0, ""
     ),
-    "slow link": (lambda s: s.slow(3_000_000), 0, ""),
+    "slow link": (lambda s: s.slow(2_000_000), 0, ""),
     "outage": (
         lambda s: s.outage(True), 75, "The bucket could not be reached",
     ),

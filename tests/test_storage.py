@@ -315,6 +315,16 @@ def put_in_place(job, name, content):
         file.write(content[file.tell() :])
 
 
+def test_what_is_unfinished_stays_on_this_machine(job, store, server, console):
+    put(job, "export/saved_model/1/variables/variables.index", b"whole")
+    put(job, "export/saved_model/.unfinished-1/saved_model.pb", b"half")
+    put(job, "export/.unfinished-encoder.keras", b"half")
+    publish(job, store, console)
+    assert in_bucket(server) == {
+        "export/saved_model/1/variables/variables.index": b"whole"
+    }
+
+
 def test_an_unchanged_folder_is_not_sent_again(job, store, server, console):
     put(job, "config.json", b"{}")
     put(job, "metrics.jsonl", b"row\n")

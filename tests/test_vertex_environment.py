@@ -99,8 +99,12 @@ def test_a_trial_reports_each_test_loss_and_leaves_a_model(
     ]
     assert trial_metrics(reported) == expected
     assert sorted(path.name for path in (base / "model").iterdir()) == [
+        "assets",
         "decoder.keras",
         "encoder.keras",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables",
     ]
 
     # Started again by Vertex after its end, it says its result again.

@@ -14,6 +14,8 @@ from trainer.storage import ObjectStore
 
 # A scheduler that sends SIGTERM kills 30 seconds later.
 _STOP_SECONDS = 20.0
+# What a command reads of a job beside its checkpoints.
+_RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
 
 
 @contextlib.contextmanager
@@ -38,7 +40,9 @@ def open_to_write(config, console, stop):
                     with contextlib.suppress(TrainerError):
                         job.mirror.finish(_STOP_SECONDS, console)
                 raise
-            job.mirror.finish(config.storage_timeout_seconds, console)
+            job.mirror.finish(
+                config.storage_timeout_seconds, console, extend=True
+            )
         finally:
             # One that cannot be released goes stale.
             with contextlib.suppress(TrainerError):
@@ -52,7 +56,7 @@ def open_to_read(location, console):
     objects = {
         name: info
         for name, info in store.list().items()
-        if name.startswith(("checkpoints/", "config.json"))
+        if name.startswith("checkpoints/") or name in _RECORDS
     }
     with tempfile.TemporaryDirectory(prefix="vae-trainer-") as folder:
         mirror_lib.download(store, objects, pathlib.Path(folder), console)
@@ -61,8 +65,17 @@ def open_to_read(location, console):
 
 def publish_folder(job, folder):
     """As `job_dir.publish_folder`, of a bucket."""
+    _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+
+
+def publish_file(job, path):
+    """As `job_dir.publish_file`, of a bucket."""
+    _publish(job, [path])
+
+
+def _publish(job, paths):
     store = ObjectStore(job.location, TrainConfig.storage_timeout_seconds)
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         name = str(path.relative_to(job.root))
         found = store.info(name)
         store.write(name, path.read_bytes(), found.generation if found else 0)

@@ -1,4 +1,4 @@
-"""Command: the encoder and decoder of any checkpoint as Keras files."""
+"""Command: any checkpoint as a SavedModel for servers, and as Keras files."""
 
 import pathlib
 import sys
@@ -8,23 +8,56 @@ from absl import flags
 from trainer import config as config_lib, files
 from trainer.command import quiet_tensorflow, report_errors
 
+# TensorFlow Serving looks for folders named by versions, and serves the
+# highest.
+_SAVED_MODEL, _VERSION = "saved_model", "1"
+
 
 def save_models(vae, folder):
-    """Writes `encoder.keras` and `decoder.keras` into a folder.
+    """Writes `encoder.keras`, `decoder.keras` and `saved_model/1`.
 
-    They load with `keras.models.load_model`, without this package.
+    None of them needs this package. Each replaces what was there, and is
+    there whole or not at all.
 
     Args:
         vae: a `trainer.model.VAE`.
         folder: a `pathlib.Path`; made if it is not there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    versions = folder / _SAVED_MODEL
+    versions.mkdir(parents=True, exist_ok=True)
     files.remove_unfinished(folder)
+    files.remove_unfinished(versions)
     for part in (vae.encoder, vae.decoder):
         # Keras wants a name that ends in .keras, and writes in place.
         unfinished = folder / f"{files.TEMPORARY_PREFIX}{part.name}.keras"
         part.save(unfinished)
         files.publish(unfinished, folder / f"{part.name}.keras")
+    with files.new_folder(versions / _VERSION) as unfinished:
+        _save_saved_model(vae, unfinished)
+
+
+def save_model_for_vertex(vae, folder):
+    """Writes what Vertex AI takes as the model of a training job.
+
+    Its TensorFlow containers want the SavedModel at the top of the folder.
+    https://cloud.google.com/vertex-ai/docs/training/exporting-model-artifacts
+    The Keras files stand beside it.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        folder: a `pathlib.Path`, replaced as a whole.
+    """
+    with files.new_folder(folder) as unfinished:
+        _save_saved_model(vae, unfinished)
+        for part in (vae.encoder, vae.decoder):
+            part.save(unfinished / f"{part.name}.keras")
+
+
+def _save_saved_model(vae, folder):
+    # Imported here: a command loads TensorFlow when its flags are right.
+    from trainer import serving
+
+    serving.save_saved_model(vae, folder)
 
 
 def main():
@@ -43,22 +76,27 @@ def main():
     with report_errors() as outcome:
         if config_lib.parse_command(flag_values, sys.argv[1:], "vae-export"):
             with quiet_tensorflow():
-                from trainer import checkpoint, model  # noqa: F401 - quietly.
-                from trainer.job_dir import open_to_read, publish_folder
-                from trainer.progress import Console
-            with open_to_read(flag_values["job_dir"].value, Console()) as job:
-                job.record()
-                saved = checkpoint.select(job, flag_values["checkpoint"].value)
-                output = flag_values["output"].value
-                folder = pathlib.Path(output or job.export)
-                save_models(checkpoint.model_of(job, saved), folder)
-                if not output:
-                    publish_folder(job, folder)
-                print(
-                    f"Encoder and decoder of step {saved.step}: "
-                    f"{output or f'{job.location}/export'}"
-                )
+                from trainer import serving  # noqa: F401 - loaded quietly.
+            _export(flag_values)
     return outcome.exit_code
+
+
+def _export(flag_values):
+    from trainer.job_dir import publish_folder
+    from trainer.progress import Console
+    from trainer.trained import open_trained
+
+    console = Console()
+    with open_trained(flag_values, console) as trained:
+        job, output = trained.job, flag_values["output"].value
+        folder = pathlib.Path(output or job.export)
+        save_models(trained.vae, folder)
+        if not output:
+            publish_folder(job, folder)
+        console.line(
+            f"SavedModel, encoder and decoder of step {trained.step}: "
+            f"{output or f'{job.location}/export'}"
+        )
 
 
 if __name__ == "__main__":

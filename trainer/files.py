@@ -1,7 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 import uuid
 
 TEMPORARY_PREFIX = ".unfinished-"
@@ -21,9 +23,7 @@ def write_atomically(path, content):
     leave an empty file under the name. When the writing fails, nothing is
     left behind.
     """
-    unfinished = path.with_name(
-        f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}"
-    )
+    unfinished = _unfinished(path)
     try:
         unfinished.write_bytes(content)
         publish(unfinished, path)
@@ -41,7 +41,48 @@ def sync(path):
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def new_folder(path):
+    """Gives an empty folder, which becomes `path` when the block has ended.
+
+    A folder that is there is replaced. When the block fails, or is killed,
+    it stays as it is; a kill in the instant between the two renames at the
+    end leaves none.
+
+    Args:
+        path: a `pathlib.Path`; the folder around it is made.
+
+    Yields:
+        The `pathlib.Path` to write to, beside `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, replaced = _unfinished(path), _unfinished(path)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        for written in unfinished.rglob("*"):
+            sync(written)
+        sync(unfinished)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, replaced)
+        os.rename(unfinished, path)
+        sync(path.parent)
+    finally:
+        for folder in (unfinished, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_unfinished(folder):
     """Removes what a killed writer left behind in `folder`."""
     for path in pathlib.Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _unfinished(path):
+    """Returns a name beside `path` that nobody else takes."""
+    return path.with_name(
+        f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}"
+    )

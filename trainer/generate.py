@@ -1,13 +1,18 @@
 """Command: draws pictures from any checkpoint of a job."""
 
+import dataclasses
+import io
 import pathlib
 import sys
 
 from absl import flags
 
-from trainer import config as config_lib
+from trainer import config as config_lib, files
 from trainer.command import quiet_tensorflow, report_errors
 from trainer.errors import ConfigError
+
+# Of classes.png, whose rows have names.
+CLASSES = "classes"
 
 
 def main():
@@ -21,7 +26,17 @@ def main():
         "seed", 0, "of the draws from the prior", flag_values=flag_values
     )
     flags.DEFINE_integer(
-        "rows", 30, "rows and columns of the grid", flag_values=flag_values
+        "rows",
+        30,
+        "rows and columns of the grid and of the manifold",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "format",
+        "png",
+        ["png", "npy"],
+        "npy: NumPy arrays, uint8 of shape (rows, columns, height, width)",
+        flag_values=flag_values,
     )
     flags.DEFINE_string(
         "output",
@@ -37,11 +52,69 @@ def main():
     return outcome.exit_code
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """All pictures of a model.
+
+    Attributes:
+        pictures: uint8 arrays of shape (height, width), by name.
+        row_names: of the pictures whose rows have names: a list by picture.
+        left_out: a sentence for each picture that cannot be drawn.
+    """
+
+    pictures: dict
+    row_names: dict
+    left_out: list
+
+
+def draw(trained, data, rows, seed, console):
+    """Draws all pictures of a model; returns them as `Drawn`.
+
+    Args:
+        trained: a `trained.Trained`.
+        data: the `Dataset` that it was trained on.
+        rows: int, rows and columns of the grid and of the manifold.
+        seed: int, of the draws.
+        console: a `progress.Console`.
+    """
+    import numpy as np
+
+    from trainer import latent, pictures
+
+    vae, latent_dim = trained.vae, trained.config.latent_dim
+    images, labels = data.test_images, data.test_labels
+    draws = {
+        "generated": lambda: pictures.grid(vae, latent_dim, rows, seed),
+        "reconstructions": lambda: pictures.reconstruction_rows(vae, images),
+        "interpolations": lambda: pictures.interpolation_rows(vae, images),
+        "traversals": lambda: pictures.traversal_rows(vae, images),
+    }
+    active = pictures.most_active_units(vae, images)[: pictures.COLUMNS]
+    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
+    left_out = []
+    if latent_dim > 1:
+        draws["manifold"] = lambda: latent.manifold(vae, images, rows)
+    else:
+        left_out.append("No manifold: one latent unit spans no plane.")
+    if labels is not None:
+        draws[CLASSES] = lambda: latent.class_rows(vae, images, labels, seed)
+        row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
+    else:
+        left_out.append(f"No classes: {data.name} has no test labels.")
+    drawn = {}
+    with console.image_bar("Drawing", len(draws)) as advance:
+        for name, draw_one in draws.items():
+            drawn[name] = draw_one()
+            advance(1)
+    return Drawn(drawn, row_names, left_out)
+
+
 def _generate(flag_values):
-    from trainer import checkpoint, datasets, pictures
-    from trainer.job_dir import open_to_read, publish_folder
+    from trainer import pictures
+    from trainer.job_dir import publish_folder
     from trainer.progress import Console
     from trainer.stop_signal import StopSignal
+    from trainer.trained import open_trained
 
     rows, seed = flag_values["rows"].value, flag_values["seed"].value
     if rows < 1:
@@ -49,37 +122,41 @@ def _generate(flag_values):
     if seed < 0:
         raise ConfigError(f"--seed={seed} is too small; the least is 0.")
     console = Console()
-    with open_to_read(flag_values["job_dir"].value, console) as job:
-        record, config = job.record(), job.config()
-        saved = checkpoint.select(job, flag_values["checkpoint"].value)
-        vae = checkpoint.model_of(job, saved)
-        data = datasets.load(
-            config, console, StopSignal(), recorded_name=record["data"]["name"]
-        )
-        output = flag_values["output"].value
-        name = f"plots/{job.checkpoint(saved.step).name}"
+    with open_trained(flag_values, console) as trained:
+        data = trained.data(console, StopSignal())
+        drawn = draw(trained, data, rows, seed, console)
+        job, output = trained.job, flag_values["output"].value
+        name = f"plots/{job.checkpoint(trained.step).name}"
         folder = pathlib.Path(output or job.root / name)
         folder.mkdir(parents=True, exist_ok=True)
-        pictures.save_picture(
-            folder / "generated.png",
-            pictures.grid(vae, config.latent_dim, rows, seed),
-        )
-        for picture, draw in {
-            "reconstructions": pictures.reconstruction_rows,
-            "interpolations": pictures.interpolation_rows,
-            "traversals": pictures.traversal_rows,
-        }.items():
-            pictures.save_picture(
-                folder / f"{picture}.png",
-                draw(vae, data.test_images),
-                pictures.ROW_SCALE,
-            )
+        for picture, pixels in drawn.pictures.items():
+            path = folder / f"{picture}.{flag_values['format'].value}"
+            if path.suffix == ".npy":
+                _save_array(path, pictures.cells(pixels, *data.image_shape[:2]))
+            elif picture == CLASSES:
+                pictures.save_named_rows(
+                    path, pixels, drawn.row_names[CLASSES], pictures.ROW_SCALE
+                )
+            elif picture in ("generated", "manifold"):
+                pictures.save_picture(path, pixels)
+            else:
+                pictures.save_picture(path, pixels, pictures.ROW_SCALE)
         if not output:
             publish_folder(job, folder)
+        for sentence in drawn.left_out:
+            console.line(sentence)
         console.line(
-            f"Pictures of step {saved.step}: "
+            f"Pictures of step {trained.step}: "
             f"{output or f'{job.location}/{name}'}"
         )
+
+
+def _save_array(path, array):
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    files.write_atomically(path, content.getvalue())
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class JobDir:
         self.config_path = self.root / "config.json"
         self.metrics_path = self.root / "metrics.jsonl"
         self.finished_path = self.root / "finished.json"
+        self.evaluation_path = self.root / "evaluation.json"
         self.checkpoints = self.root / "checkpoints"
         self.damaged = self.root / "damaged"
         self.unfinished = self.root / "unfinished"
@@ -297,10 +298,21 @@ def publish_folder(job, folder):
 
     Args:
         job: a `JobDir` from `open_to_read`.
-        folder: a `pathlib.Path` below `job.root`.
+        folder: a `pathlib.Path` below `job.root`; folders in it count too.
     """
     if in_bucket(job.location):
         _bucket_job().publish_folder(job, folder)
+
+
+def publish_file(job, path):
+    """Puts a file into the bucket of a job, if it has one.
+
+    Args:
+        job: a `JobDir` from `open_to_read`.
+        path: a `pathlib.Path` below `job.root`.
+    """
+    if in_bucket(job.location):
+        _bucket_job().publish_file(job, path)
 
 
 def in_bucket(location):

@@ -112,12 +112,14 @@ class Mirror:
             raise self._unsent()
         self._claim.check()
 
-    def finish(self, seconds, console):
+    def finish(self, seconds, console, extend=False):
         """Publishes all that is left, and stops.
 
         Args:
             seconds: how long that may take.
             console: shows the progress.
+            extend: whether each file that is sent gives that time anew: a
+                link that is slow is not one that is gone.
 
         Raises:
             TrainerError: something is not in the bucket; the message says
@@ -134,7 +136,9 @@ class Mirror:
             while self._thread.is_alive() and time.monotonic() < end:
                 self._thread.join(0.1)
                 before, left = left, sum(self._pending().values())
-                advance(max(before - left, 0))
+                if left < before:
+                    advance(before - left)
+                    end = time.monotonic() + seconds if extend else end
         if self._error is None and not self._thread.is_alive():
             if self._sent_files:
                 console.line(
@@ -306,7 +310,9 @@ class Mirror:
     def _local_files(self):
         """Returns the names of the files that belong in the bucket."""
         names = set()
-        for folder, _, file_names in os.walk(self._job.root):
+        for folder, folders, file_names in os.walk(self._job.root):
+            # An unfinished folder is no more part of the job than a file is.
+            folders[:] = [name for name in folders if name[0] != "."]
             for file_name in file_names:
                 path = os.path.relpath(
                     os.path.join(folder, file_name), self._job.root

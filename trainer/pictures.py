@@ -10,12 +10,13 @@ from trainer import files, randomness
 
 GRID_ROWS = 30
 _MANIFOLD_LIMIT = 2.0
-_DECODE_BATCH = 256
-_COLUMNS = 10
+_BATCH = 256
+COLUMNS = 10
 _TRAVERSAL_LIMIT = 3.0
 _STATISTICS_IMAGES = 1000
 ROW_SCALE = 3
 _WIDTH_INCHES = 10.0
+_NAME_INCHES = 1.5
 _CURVES = ("total_loss", "reconstruction_loss", "kl_loss")
 
 
@@ -31,10 +32,22 @@ def decode(vae, z):
     """
     z = tf.cast(z, vae.decoder.compute_dtype)
     parts = [
-        vae.decoder(z[start : start + _DECODE_BATCH], training=False)
-        for start in range(0, len(z), _DECODE_BATCH)
+        vae.decoder(z[start : start + _BATCH], training=False)
+        for start in range(0, len(z), _BATCH)
     ]
-    return _to_uint8(tf.concat(parts, axis=0))
+    return to_pixels(tf.concat(parts, axis=0))[..., 0].numpy()
+
+
+def to_pixels(images):
+    """Rounds images to the 256 greys of a picture.
+
+    Args:
+        images: float tensor, in [0, 1].
+
+    Returns:
+        uint8 tensor of the same shape.
+    """
+    return tf.cast(tf.round(255 * tf.cast(images, tf.float64)), tf.uint8)
 
 
 def reconstruct(vae, images):
@@ -60,9 +73,32 @@ def posterior_means(vae, images):
     Returns:
         Array of shape (N, latent_dim).
     """
-    pixels = tf.cast(images, vae.encoder.compute_dtype) / 255
-    z_mean, _ = vae.encoder(pixels, training=False)
-    return z_mean.numpy()
+    parts = []
+    for start in range(0, len(images), _BATCH):
+        batch = tf.cast(
+            images[start : start + _BATCH], vae.encoder.compute_dtype
+        )
+        z_mean, _ = vae.encoder(batch / 255, training=False)
+        parts.append(z_mean.numpy())
+    return np.concatenate(parts)
+
+
+def most_active_units(vae, images):
+    """Returns the latent units, most active first.
+
+    A unit is the more active, the more its posterior mean varies over the
+    images (Burda et al. 2016, section 5.2).
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1); the first thousand
+            are looked at.
+
+    Returns:
+        Integer array of shape (latent_dim,).
+    """
+    means = posterior_means(vae, images[:_STATISTICS_IMAGES])
+    return np.argsort(-means.var(axis=0), kind="stable")
 
 
 def grid_codes(latent_dim, rows, seed):
@@ -106,7 +142,7 @@ def reconstruction_rows(vae, images):
     Returns:
         uint8 array, two rows of images high.
     """
-    originals = images[:_COLUMNS]
+    originals = images[:COLUMNS]
     both = [originals[..., 0], reconstruct(vae, originals)]
     return tile(np.concatenate(both), len(originals))
 
@@ -124,20 +160,19 @@ def interpolation_rows(vae, images):
     Returns:
         uint8 array of shape (rows x height, 10 x width).
     """
-    count = min(_COLUMNS + 1, len(images))
+    count = min(COLUMNS + 1, len(images))
     means = posterior_means(vae, images[:count])
-    way = np.linspace(0, 1, _COLUMNS)[np.newaxis, :, np.newaxis]
+    way = np.linspace(0, 1, COLUMNS)[np.newaxis, :, np.newaxis]
     starts, ends = means[:-1, np.newaxis], means[1:, np.newaxis]
     codes = starts + way * (ends - starts)
-    return tile(decode(vae, codes.reshape(-1, means.shape[1])), _COLUMNS)
+    return tile(decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS)
 
 
 def traversal_rows(vae, images):
     """Draws what single latent units do, the most active ones first.
 
     Each row moves one unit from -3 to 3; the others stay at the posterior
-    mean of the first image. A unit is the more active, the more its posterior
-    mean varies over the images.
+    mean of the first image.
 
     Args:
         vae: a `trainer.model.VAE`.
@@ -146,14 +181,14 @@ def traversal_rows(vae, images):
     Returns:
         uint8 array of shape (rows x height, 10 x width).
     """
-    means = posterior_means(vae, images[:_STATISTICS_IMAGES])
-    units = np.argsort(-means.var(axis=0), kind="stable")[:_COLUMNS]
-    codes = np.tile(means[0], (len(units), _COLUMNS, 1))
+    units = most_active_units(vae, images)[:COLUMNS]
+    means = posterior_means(vae, images[:1])
+    codes = np.tile(means[0], (len(units), COLUMNS, 1))
     for row, unit in enumerate(units):
         codes[row, :, unit] = np.linspace(
-            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, _COLUMNS
+            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, COLUMNS
         )
-    return tile(decode(vae, codes.reshape(-1, means.shape[1])), _COLUMNS)
+    return tile(decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS)
 
 
 def tile(images, columns):
@@ -171,6 +206,21 @@ def tile(images, columns):
     return rows.reshape(-1, columns * width)
 
 
+def cells(pixels, height, width):
+    """Cuts a picture into the images that `tile` laid out.
+
+    Args:
+        pixels: array of shape (rows x height, columns x width).
+        height: int, of an image.
+        width: int, of an image.
+
+    Returns:
+        Array of shape (rows, columns, height, width).
+    """
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    return pixels.reshape(rows, height, columns, width).swapaxes(1, 2)
+
+
 def save_picture(path, pixels, scale=1):
     """Saves grey pixels as a PNG ten inches wide, without axes.
 
@@ -181,14 +231,34 @@ def save_picture(path, pixels, scale=1):
     """
     height, width = pixels.shape
     figure = Figure(figsize=(_WIDTH_INCHES, _WIDTH_INCHES * height / width))
-    axes = figure.add_axes((0, 0, 1, 1))
-    # As RGB: a colour map would round some greys to their neighbours.
-    axes.imshow(
-        np.repeat(pixels[..., np.newaxis], 3, axis=2),
-        aspect="auto",
-        interpolation="nearest",
-    )
-    axes.set_axis_off()
+    _show(figure.add_axes((0, 0, 1, 1)), pixels)
+    _save_figure(path, figure, dpi=scale * width / _WIDTH_INCHES)
+
+
+def save_named_rows(path, pixels, names, scale=1):
+    """Saves grey pixels as a PNG, with a name to the left of each row.
+
+    Args:
+        path: where to.
+        pixels: uint8 array of shape (rows x row height, width).
+        names: list of str, one a row.
+        scale: pixels of the file per pixel.
+    """
+    height, width = pixels.shape
+    whole = _WIDTH_INCHES + _NAME_INCHES
+    figure = Figure(figsize=(whole, _WIDTH_INCHES * height / width))
+    left = _NAME_INCHES / whole
+    _show(figure.add_axes((left, 0, 1 - left, 1)), pixels)
+    for row, name in enumerate(names):
+        figure.text(
+            left * 0.95,
+            1 - (row + 0.5) / len(names),
+            name,
+            ha="right",
+            va="center",
+            fontsize=14,
+            parse_math=False,
+        )
     _save_figure(path, figure, dpi=scale * width / _WIDTH_INCHES)
 
 
@@ -245,13 +315,18 @@ def save_plots(job, vae, config, test_images, rows, stop):
     save_loss_curves(job.plots / "losses.png", rows)
 
 
+def _show(axes, pixels):
+    # As RGB: a colour map would round some greys to their neighbours.
+    axes.imshow(
+        np.repeat(pixels[..., np.newaxis], 3, axis=2),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set_axis_off()
+
+
 def _save_figure(path, figure, dpi):
     content = io.BytesIO()
     # No software version in the file: equal pictures are equal files.
     figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
     files.write_atomically(path, content.getvalue())
-
-
-def _to_uint8(pixels):
-    pixels = tf.cast(pixels, tf.float64)[..., 0]
-    return tf.cast(tf.round(255 * pixels), tf.uint8).numpy()

@@ -39,7 +39,7 @@ def normal(seed, tag, row, position, count, width):
     as 1, 2, 3").
 
     Args:
-        seed: int, the job's seed.
+        seed: int or int64 tensor of shape (), the job's seed.
         tag: a `Tag`.
         row: int or integer tensor of shape (), the page.
         position: int or integer tensor of shape (), the first line.
@@ -72,7 +72,7 @@ def uniform(seed, tag, row, position, count, width):
 def _table(operation, seed, tag, row, position, count, width):
     counters_per_line = -(-width // _FLOATS_PER_COUNTER)
     key = tf.raw_ops.StatelessRandomGetKeyCounter(
-        seed=tf.constant([seed, int(tag)], tf.int64)
+        seed=tf.convert_to_tensor([seed, int(tag)], tf.int64)
     ).key
     first = tf.cast(position, tf.int64) * counters_per_line
     counter = tf.stack([first, tf.cast(row, tf.int64)])

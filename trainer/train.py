@@ -404,7 +404,7 @@ def _finish(job, config, vae, data, recorder, stop, console, started):
     stop.check()
     export.save_models(vae, job.export)
     if vertex_environment.wants_model(job.location):
-        export.save_models(vae, job.model)
+        export.save_model_for_vertex(vae, job.model)
     test_rows = [row for row in recorder.rows if row["split"] != "train"]
     result = Result(
         step=test_rows[-1]["step"],

@@ -72,8 +72,16 @@ def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
     code, out, err = run_there("--rows=3", module="trainer.generate")
     assert (code, err) == (0, "")
     assert "job/plots/step-0000020/traversals.png" in server.objects()
+    server.delete("job/export/saved_model/1/saved_model.pb")
     code, out, err = run_there(module="trainer.export")
     assert (code, err) == (0, "")
+    assert "job/export/saved_model/1/saved_model.pb" in server.objects()
+    code, out, err = run_there(module="trainer.gallery")
+    assert (code, err) == (0, "")
+    assert (
+        b"This job is not finished"
+        not in (server.objects()["job/gallery.html"])
+    )
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     vae = trainer.load("gs://bucket/job", 20)

@@ -54,6 +54,10 @@ def test_the_job_directory_tells_everything(run, job_dir):
         "plots/losses.png",
         "export/encoder.keras",
         "export/decoder.keras",
+        "export/saved_model/1/fingerprint.pb",
+        "export/saved_model/1/saved_model.pb",
+        "export/saved_model/1/variables/variables.index",
+        "export/saved_model/1/variables/variables.data-00000-of-00001",
     }
     record = json.loads((job_dir / "config.json").read_text())
     assert record["config"]["latent_dim"] == 8

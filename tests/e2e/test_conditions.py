@@ -194,6 +194,8 @@ def test_commands_read_any_checkpoint(run, tmp_path, untouched, command):
             "reconstructions.png",
             "interpolations.png",
             "traversals.png",
+            "manifold.png",
+            "classes.png",
         },
         "evaluate": set(),
         "export": set(),  # The end of the job has exported them before.

@@ -1,0 +1,62 @@
+import statistics
+
+import numpy as np
+import pytest
+
+from trainer import latent, pictures
+from trainer.config import TrainConfig
+from trainer.model import build_vae
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return build_vae(TrainConfig(latent_dim=3), (28, 28, 1))
+
+
+def some_images(count):
+    return np.random.default_rng(0).integers(
+        0, 256, (count, 28, 28, 1), dtype=np.uint8
+    )
+
+
+def test_the_plane_has_an_equal_share_of_the_prior_in_each_cell():
+    codes = latent.plane_codes(4, (1, 3), 10).reshape(10, 10, 4)
+    shares = [statistics.NormalDist().cdf(x) for x in codes[0, :, 1]]
+    np.testing.assert_allclose(shares, np.arange(0.05, 1, 0.1), atol=1e-6)
+    # Up is more, as on paper.
+    np.testing.assert_array_equal(codes[:, 0, 3], codes[0, ::-1, 1])
+    assert not codes[:, :, [0, 2]].any()
+
+
+def test_the_manifold_is_the_plane_of_the_two_most_active_units(vae):
+    images = some_images(20)
+    variances = pictures.posterior_means(vae, images).var(axis=0)
+    codes = latent.plane_codes(3, sorted(np.argsort(variances)[1:]), 4)
+    np.testing.assert_array_equal(
+        latent.manifold(vae, images, rows=4),
+        pictures.tile(pictures.decode(vae, codes), 4),
+    )
+
+
+def test_a_class_row_starts_with_the_mean_and_spreads_as_the_class(vae):
+    images = some_images(30)
+    labels = np.repeat([2, 7], 15)
+    rows = latent.class_rows(vae, images, labels, seed=1)
+    assert rows.shape == (2 * 28, 10 * 28)
+    mean = pictures.posterior_means(vae, images[15:]).mean(axis=0)
+    np.testing.assert_array_equal(
+        rows[28:, :28], pictures.decode(vae, mean[np.newaxis])[0]
+    )
+    assert (rows[28:, 28:56] != rows[28:, :28]).any()
+    # A class of one image has no spread, and the seed changes nothing else.
+    one = latent.class_rows(vae, images[:1], labels[:1], seed=1)
+    np.testing.assert_array_equal(one[:, 28:56], one[:, :28])
+    other = latent.class_rows(vae, images, labels, seed=2)
+    np.testing.assert_array_equal(other[:, :28], rows[:, :28])
+    assert (other != rows).any()
+
+
+def test_cells_are_what_was_tiled():
+    images = np.arange(6 * 4 * 5).reshape(6, 4, 5)
+    cells = pictures.cells(pictures.tile(images, 3), 4, 5)
+    np.testing.assert_array_equal(cells, images.reshape(2, 3, 4, 5))

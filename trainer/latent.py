@@ -1,0 +1,86 @@
+"""Pictures of the latent space: its plane of two units, and its classes."""
+
+import statistics
+
+import numpy as np
+
+from trainer import pictures, randomness
+
+# Page 0 of the pictures' noise is the grid's.
+_CLASS_PAGE = 1
+
+
+def plane_codes(latent_dim, units, rows):
+    """Returns the latent vectors of a plane through the prior, row by row.
+
+    The coordinates are quantiles of the prior at evenly spaced
+    probabilities, so that each cell stands for an equal share of it (Kingma &
+    Welling 2014, figure 4). All other units are 0.
+
+    Args:
+        latent_dim: int.
+        units: two ints: the unit that grows from left to right, and the one
+            that grows from the bottom to the top.
+        rows: int, rows and columns of the plane.
+
+    Returns:
+        float32 array of shape (rows x rows, latent_dim).
+    """
+    prior = statistics.NormalDist()
+    quantiles = [prior.inv_cdf((row + 0.5) / rows) for row in range(rows)]
+    across, up = np.meshgrid(quantiles, quantiles[::-1])
+    codes = np.zeros((rows * rows, latent_dim), np.float32)
+    codes[:, units[0]] = across.ravel()
+    codes[:, units[1]] = up.ravel()
+    return codes
+
+
+def manifold(vae, images, rows=pictures.GRID_ROWS):
+    """Draws the plane of the two most active latent units.
+
+    Args:
+        vae: a `trainer.model.VAE` of two latent units or more.
+        images: uint8 array of shape (N, height, width, 1), which say how
+            active a unit is.
+        rows: int, rows and columns of the plane.
+
+    Returns:
+        uint8 array of shape (rows x height, rows x width).
+    """
+    active = pictures.most_active_units(vae, images)
+    codes = plane_codes(len(active), sorted(active[:2]), rows)
+    return pictures.tile(pictures.decode(vae, codes), rows)
+
+
+def class_rows(vae, images, labels, seed=0):
+    """Draws a row for each class of which there is an image, in order.
+
+    The first of a row is decoded from the mean of the posterior means of the
+    class. The others are decoded from draws around it, in which each unit has
+    the standard deviation that it has over those posterior means.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+        labels: integer array of shape (N,).
+        seed: int, of the draws.
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width).
+    """
+    means = pictures.posterior_means(vae, images)
+    codes = []
+    for label in np.unique(labels):
+        of_class = means[labels == label]
+        noise = randomness.normal(
+            seed,
+            randomness.Tag.PICTURES,
+            row=_CLASS_PAGE,
+            position=int(label) * pictures.COLUMNS,
+            count=pictures.COLUMNS,
+            width=means.shape[1],
+        ).numpy()
+        noise[0] = 0
+        codes.append(of_class.mean(axis=0) + noise * of_class.std(axis=0))
+    drawn = pictures.decode(vae, np.concatenate(codes))
+    return pictures.tile(drawn, pictures.COLUMNS)
