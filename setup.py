@@ -35,6 +35,7 @@ setuptools.setup(
         "scikit-learn>=1.5",
         "tensorboard>=2.20",
         "tensorflow>=2.21",
+        "threadpoolctl>=3.1",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -43,9 +43,15 @@ def test_metrics_are_those_of_every_image_once(small_config, images, stop):
     kl_of_units = np.mean(objective.kl_per_unit(z_mean, z_log_var), axis=0)
     kl = np.sum(kl_of_units)
     variance = np.var(z_mean, axis=0)
+    bounds = objective.squared_error(pixels, vae.decoder(z)) + np.sum(
+        objective.kl_per_unit(z_mean, z_log_var), axis=1
+    )
     active = int((variance > 0.01).sum())
     assert evaluation.kl_of_units == pytest.approx(kl_of_units, rel=1e-12)
     assert evaluation.variance_of_units == pytest.approx(variance, abs=1e-12)
+    assert evaluation.elbo_error == pytest.approx(
+        np.std(bounds, ddof=1) / np.sqrt(50), rel=1e-9
+    )
     assert evaluation.metrics == {
         "total_loss": pytest.approx(error + 0.5 * kl, rel=1e-12),
         "reconstruction_loss": pytest.approx(error, rel=1e-12),

@@ -1,6 +1,7 @@
 """The test set under the model: losses and active latent units."""
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -29,11 +30,14 @@ class Evaluation:
             divergence, in nats; their sum is `kl_loss`.
         variance_of_units: float64 array of shape (latent_dim,): the variance
             of each unit's posterior mean.
+        elbo_error: float, the standard error over images of the reconstruction
+            loss + KL; None of a single image.
     """
 
     metrics: dict
     kl_of_units: np.ndarray
     variance_of_units: np.ndarray
+    elbo_error: float | None = None
 
 
 class Evaluator:
@@ -69,7 +73,7 @@ class Evaluator:
         Raises:
             InterruptedJobError: the stop signal came.
         """
-        sums = tf.zeros([1 + 3 * self._config.latent_dim], tf.float64)
+        sums = tf.zeros([2 + 3 * self._config.latent_dim], tf.float64)
         iterator = iter(self._batches)
         done = 0
         while done < self._batch_count:
@@ -94,7 +98,7 @@ class Evaluator:
 
     def _evaluation(self, means):
         reconstruction = float(means[0])
-        kl_of_units, mean, mean_square = np.split(means[1:], 3)
+        kl_of_units, mean, mean_square = np.split(means[1:-1], 3)
         variance = mean_square - np.square(mean)
         kl = float(kl_of_units.sum())
         metrics = {
@@ -104,7 +108,11 @@ class Evaluator:
             "kl_weight": self._config.beta,
             "active_units": int(np.count_nonzero(variance > ACTIVE_VARIANCE)),
         }
-        return Evaluation(metrics, kl_of_units, variance)
+        elbo_error = None
+        if self._count > 1:
+            elbo_variance = max(means[-1] - (reconstruction + kl) ** 2, 0)
+            elbo_error = math.sqrt(elbo_variance / (self._count - 1))
+        return Evaluation(metrics, kl_of_units, variance, elbo_error)
 
 
 def has_collapsed(active_units, latent_dim):
@@ -128,8 +136,9 @@ def _make_sum_batches(vae, config, strategy, parts):
 
     It takes an iterator, a count, this worker's proposal and the sums up to
     now, and returns the sums and what all workers agreed on. The sums are over
-    images, float64 of shape (1 + 3 x latent_dim,): reconstruction loss, KL by
-    unit, posterior means and their squares. Batches are added one by one, so
+    images, float64 of shape (2 + 3 x latent_dim,): reconstruction loss, KL by
+    unit, posterior means and their squares, and the square of the
+    reconstruction loss + KL. Batches are added one by one, so
     that the rounding does not depend on how many a call takes.
     """
 
@@ -152,12 +161,14 @@ def _make_sum_batches(vae, config, strategy, parts):
             tf.cast(value, tf.float64) for value in vae.terms(images, noise)
         )
         weigh = weights[:, tf.newaxis]
+        bound = reconstruction + tf.reduce_sum(kl_of_units, axis=1)
         return tf.concat(
             [
                 [tf.reduce_sum(weights * reconstruction)],
                 tf.reduce_sum(weigh * kl_of_units, axis=0),
                 tf.reduce_sum(weigh * z_mean, axis=0),
                 tf.reduce_sum(weigh * tf.square(z_mean), axis=0),
+                [tf.reduce_sum(weights * tf.square(bound))],
             ],
             axis=0,
         )

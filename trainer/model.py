@@ -46,7 +46,7 @@ def build_encoder(latent_dim, image_shape=(28, 28, 1), seed=0):
         A `keras.Model`; 75,808 parameters at latent_dim 200.
     """
     seeds = iter(randomness.initializer_seeds(seed, 9)[:5])
-    images = keras.Input(image_shape, name="images")
+    images = keras.Input(image_shape, name="images", dtype=_input_dtype())
     x = keras.layers.Conv2D(
         32, 3, strides=2, padding="same", activation="relu",
         kernel_initializer=_glorot(seeds), name="encoder_conv_1",
@@ -82,7 +82,7 @@ def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
     """
     height, width, _ = image_shape
     seeds = iter(randomness.initializer_seeds(seed, 9)[5:])
-    z = keras.Input((latent_dim,), name="z")
+    z = keras.Input((latent_dim,), name="z", dtype=_input_dtype())
     x = keras.layers.Dense(
         height // 4 * (width // 4) * 64, activation="relu",
         kernel_initializer=_glorot(seeds), name="decoder_dense",
@@ -103,6 +103,11 @@ def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
         kernel_initializer=_glorot(seeds), name="decoder_conv_3",
     )(x)  # fmt: skip
     return keras.Model(z, images, name="decoder")
+
+
+def _input_dtype():
+    """That of the weights: float32 would round what a float64 model gets."""
+    return keras.config.dtype_policy().variable_dtype
 
 
 def build_vae(config, image_shape):
@@ -237,11 +242,24 @@ class VAE(keras.Model):
             for value in (images, reconstructions, z_mean, z_log_var)
         )
         return (
-            self._reconstruction_loss(
-                images, reconstructions, *self.likelihood_weights
-            ),
+            self.reconstruction_loss(images, reconstructions),
             objective.kl_per_unit(z_mean, z_log_var),
             z_mean,
+        )
+
+    def reconstruction_loss(self, images, reconstructions):
+        """Returns the reconstruction term of the objective, per image.
+
+        Args:
+            images: tensor of shape (batch, height, width, 1), in [0, 1].
+            reconstructions: tensor of the same shape and dtype.
+
+        Returns:
+            Tensor of shape (batch,): -log p(x | z) in nats, less
+            `objective.log_normalizer`.
+        """
+        return self._reconstruction_loss(
+            images, reconstructions, *self.likelihood_weights
         )
 
     def train_step(self, images):

@@ -26,6 +26,7 @@ class Tag(enum.IntEnum):
     PICTURES = 4
     WEIGHTS = 5
     BINARIZE = 6
+    IMPORTANCE_NOISE = 7
 
 
 def normal(seed, tag, row, position, count, width):

@@ -69,6 +69,7 @@ def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
     code, out, err = run_there(module="trainer.evaluate")
     assert (code, err) == (0, "")
     assert "Step 20 of gs://bucket/job" in out
+    assert json.loads(server.objects()["job/evaluation.json"])["step"] == 20
     code, out, err = run_there("--rows=3", module="trainer.generate")
     assert (code, err) == (0, "")
     assert "job/plots/step-0000020/traversals.png" in server.objects()
@@ -87,6 +88,24 @@ def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
     vae = trainer.load("gs://bucket/job", 20)
     variables = checkpoint.variables_of(vae, None)
     assert "decoder/decoder_dense/kernel" in variables
+
+
+def test_a_resume_is_not_disturbed_by_what_commands_have_written(
+    run_there, place, server, untouched
+):
+    assert run_there(*SMALL, "--epochs=1")[0] == 0
+    few = "--importance_samples=2"
+    for command in ("evaluate", "generate"):
+        flags = {"evaluate": [few], "generate": ["--rows=3"]}[command]
+        assert run_there(*flags, module=f"trainer.{command}")[0] == 0
+    written = server.objects()["job/evaluation.json"]
+    code, out, err = run_there(*TWO_EPOCHS)
+    assert (code, err) == (0, "")
+    assert out.startswith("Resuming gs://bucket/job at step 20.")
+    assert differences(untouched, place.fetch()) == []
+    assert server.objects()["job/evaluation.json"] == written
+    assert run_there(few, module="trainer.evaluate")[0] == 0
+    assert json.loads(server.objects()["job/evaluation.json"])["step"] == 40
 
 
 def test_data_comes_from_a_bucket_once_and_verified(

@@ -197,7 +197,7 @@ def test_commands_read_any_checkpoint(run, tmp_path, untouched, command):
             "manifold.png",
             "classes.png",
         },
-        "evaluate": set(),
+        "evaluate": {"evaluation.json"},
         "export": set(),  # The end of the job has exported them before.
     }[command]
 

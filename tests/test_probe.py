@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from trainer import pictures, probe
+from trainer.config import TrainConfig
+from trainer.errors import InterruptedJobError
+from trainer.model import build_vae
+
+CLASSIFIERS = [probe.linear, probe.nearest_neighbors]
+CLASSES = 4
+
+
+def means(count, distance):
+    """Clusters around the corners of a simplex, one a class."""
+    rng = np.random.default_rng(count)
+    labels = rng.integers(CLASSES, size=count, dtype=np.uint8)
+    centres = distance * np.eye(CLASSES)
+    return rng.normal(size=(count, CLASSES)) + centres[labels], labels
+
+
+@pytest.mark.parametrize("classify", CLASSIFIERS)
+def test_classes_that_lie_apart_are_told_apart(classify):
+    found = classify(*means(400, 20), *means(300, 20))
+    assert found.shape == (300,)
+    assert found.all()
+
+
+@pytest.mark.parametrize("classify", CLASSIFIERS)
+def test_noise_is_classified_by_chance(classify):
+    found = classify(*means(2000, 0), *means(1900, 0))
+    # 1/4 with a standard error of 0.01.
+    assert found.mean() == pytest.approx(1 / CLASSES, abs=0.05)
+
+
+def test_the_linear_probe_takes_units_of_any_scale():
+    (train, train_labels), (test, test_labels) = means(400, 20), means(300, 20)
+    scales = np.array([1e-4, 1.0, 1e3, 0.0])
+    found = probe.linear(
+        train * scales, train_labels, test * scales, test_labels
+    )
+    # Three of four units are left, and the fourth class lies at their zero.
+    assert found.all()
+
+
+def test_few_images_are_all_neighbours():
+    found = probe.nearest_neighbors(
+        np.array([[0.0], [0.1], [0.2]]), np.array([1, 1, 0]),
+        np.array([[0.2]]), np.array([1]),
+    )  # fmt: skip
+    assert found.all()
+
+
+def test_encoding_in_batches_is_encoding(stop, monkeypatch):
+    monkeypatch.setattr(probe, "_BATCH_SIZE", 4)
+    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
+    images = np.random.default_rng(0).integers(
+        0, 256, (10, 8, 8, 1), dtype=np.uint8
+    )
+    counts = []
+    found = probe.encode(vae, images, stop, counts.append)
+    np.testing.assert_allclose(
+        found, pictures.posterior_means(vae, images), atol=1e-6
+    )
+    assert counts == [4, 4, 2]
+    stop.request("SIGTERM")
+    with pytest.raises(InterruptedJobError):
+        probe.encode(vae, images, stop, counts.append)
