@@ -117,6 +117,11 @@ class TrainConfig:
         0.0, "nats per latent unit that the KL does not penalise", minimum=0
     )
     learning_rate: float = _setting(0.001, "of Adam", above=0)
+    adam_epsilon: float = _setting(
+        1e-7,
+        "of Adam: weights whose gradients are smaller take smaller steps",
+        above=0,
+    )
     learning_rate_schedule: str = _setting(
         "constant",
         "cosine: the learning rate falls to 0 at the last step",

@@ -36,6 +36,7 @@ MATHEMATICS = (
     "kl_warmup_epochs",
     "free_bits",
     "learning_rate",
+    "adam_epsilon",
     "learning_rate_schedule",
     "seed",
     "precision",

@@ -272,7 +272,9 @@ class _Loop:
             # Keras would call a second one in a process "adam_1", and its
             # variables would not be found in a checkpoint.
             optimizer = optimizer_lib.Adam(
-                optimizer_lib.learning_rate(config, schedule), name="adam"
+                optimizer_lib.learning_rate(config, schedule),
+                epsilon=config.adam_epsilon,
+                name="adam",
             )
             optimizer.build(weights_of(vae))
             if start.step:
