@@ -77,6 +77,7 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--dataset=synthetic", "--data_dir=d"], "reads no files"),
         (["--job_dir="], "--job_dir is empty"),
         (["--strategy=none", "--virtual_devices=2"], "uses one device"),
+        (["--initial_units=201"], "more than --latent_dim=200"),
         (["--profile_steps=9"], "is not FIRST,LAST"),
         (["--profile_steps=20,10"], "is not FIRST,LAST"),
         (["--free_bits=1", "--jit_compile=true"], "does not work with"),

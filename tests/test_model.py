@@ -91,6 +91,21 @@ def test_weights_are_a_function_of_the_seed():
         assert not c.any() or not np.array_equal(a, c)
 
 
+def test_a_model_starts_with_the_units_of_a_smaller_one():
+    few, whole = (
+        build_vae(TrainConfig(**settings), (28, 28, 1))
+        for settings in (
+            {"latent_dim": 5},
+            {"latent_dim": 12, "initial_units": 5},
+        )
+    )
+    for one, other in zip(weights_of(few), weights_of(whole), strict=True):
+        within = tuple(slice(size) for size in one.shape)
+        np.testing.assert_array_equal(other.numpy()[within], one.numpy())
+        assert np.count_nonzero(other) == np.count_nonzero(one)
+    assert whole.encoder.output_shape == [(None, 12), (None, 12)]
+
+
 def test_vae_trains_with_compile_and_fit():
     images = np.random.default_rng(0).uniform(size=(64, 28, 28, 1))
     vae = VAE(build_encoder(2), build_decoder(2))

@@ -24,14 +24,16 @@ def after_all_gradients(optimizer, dtype):
     return [weight, *optimizer.variables]
 
 
-def test_it_is_the_formula_of_the_paper():
+@pytest.mark.parametrize("epsilon", [1e-7, 0.03])
+def test_it_is_the_formula_of_the_paper(epsilon):
     weight, m, v = START.copy(), 0.0, 0.0
     for step, gradient in enumerate(GRADIENTS, start=1):
         m = 0.9 * m + 0.1 * gradient
         v = 0.999 * v + 0.001 * gradient**2
         rate = 0.125 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        weight -= rate * m / (np.sqrt(v) + 1e-7)
-    found, *_ = after_all_gradients(optimizer_lib.Adam(0.125), "float64")
+        weight -= rate * m / (np.sqrt(v) + epsilon)
+    adam = optimizer_lib.Adam(0.125, epsilon=epsilon)
+    found, *_ = after_all_gradients(adam, "float64")
     np.testing.assert_allclose(found.numpy(), weight, rtol=1e-12, atol=1e-12)
 
 

@@ -332,6 +332,15 @@ def test_a_binary_job_is_watched_on_its_validation_images(small_config, capsys):
         )
 
 
+def test_weights_hardly_move_with_a_large_epsilon(small_config):
+    config = small_config(adam_epsilon=1e6, max_steps=3)
+    train_and_evaluate(config)
+    first = checkpoint.variables_of(build_vae(config, (28, 28, 1)), None)
+    for name, weight in weights_of(config).items():
+        if name in first:
+            np.testing.assert_allclose(weight, first[name], atol=1e-6)
+
+
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1)])
 def test_a_job_moves_to_other_replicas(small_config, tmp_path, before, after):
     settings = {"precision": "float64", "summary_steps": 1, "batch_size": 16}
@@ -404,7 +413,8 @@ def test_a_job_of_a_version_without_a_setting_goes_on_with_its_default(
     train_and_evaluate(config)
     job = JobDir(config.job_dir)
     record = job.record()
-    del record["config"]["learning_rate_schedule"], record["config"]["binarize"]
+    for name in ("learning_rate_schedule", "binarize", "adam_epsilon"):
+        del record["config"][name]
     job.config_path.write_text(json.dumps(record))
     result = train_and_evaluate(small_config(epochs=2))
     assert result.step == 2 * rows_of(config, "test")[0]["step"]
