@@ -5,6 +5,7 @@ import pytest
 
 from trainer import latent, pictures
 from trainer.config import TrainConfig
+from trainer.errors import InterruptedJobError
 from trainer.model import build_vae
 
 
@@ -60,3 +61,20 @@ def test_cells_are_what_was_tiled():
     images = np.arange(6 * 4 * 5).reshape(6, 4, 5)
     cells = pictures.cells(pictures.tile(images, 3), 4, 5)
     np.testing.assert_array_equal(cells, images.reshape(2, 3, 4, 5))
+
+
+def test_encoding_in_batches_is_encoding(stop, monkeypatch):
+    monkeypatch.setattr(latent, "_BATCH_SIZE", 4)
+    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
+    images = np.random.default_rng(0).integers(
+        0, 256, (10, 8, 8, 1), dtype=np.uint8
+    )
+    counts = []
+    found = latent.encode(vae, images, stop, counts.append)
+    np.testing.assert_allclose(
+        found, pictures.posterior_means(vae, images), atol=1e-6
+    )
+    assert counts == [4, 4, 2]
+    stop.request("SIGTERM")
+    with pytest.raises(InterruptedJobError):
+        latent.encode(vae, images, stop, counts.append)

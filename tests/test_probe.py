@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer import pictures, probe
-from trainer.config import TrainConfig
-from trainer.errors import InterruptedJobError
-from trainer.model import build_vae
+from trainer import probe
 
 CLASSIFIERS = [probe.linear, probe.nearest_neighbors]
 CLASSES = 4
@@ -48,20 +45,3 @@ def test_few_images_are_all_neighbours():
         np.array([[0.2]]), np.array([1]),
     )  # fmt: skip
     assert found.all()
-
-
-def test_encoding_in_batches_is_encoding(stop, monkeypatch):
-    monkeypatch.setattr(probe, "_BATCH_SIZE", 4)
-    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
-    images = np.random.default_rng(0).integers(
-        0, 256, (10, 8, 8, 1), dtype=np.uint8
-    )
-    counts = []
-    found = probe.encode(vae, images, stop, counts.append)
-    np.testing.assert_allclose(
-        found, pictures.posterior_means(vae, images), atol=1e-6
-    )
-    assert counts == [4, 4, 2]
-    stop.request("SIGTERM")
-    with pytest.raises(InterruptedJobError):
-        probe.encode(vae, images, stop, counts.append)

@@ -102,7 +102,7 @@ def test_means_that_look_like_text_are_shown_too(
 ):
     # TensorBoard would read the line "A", which is not a number, and fail.
     like_text = np.frombuffer(b"A\n@?" + bytes(8), "<f4").reshape(1, 3)
-    monkeypatch.setattr(projector, "_posterior_means", lambda *_: like_text)
+    monkeypatch.setattr(projector.latent, "encode", lambda *_: like_text)
     projector.save(run, None, make_data(1), console, stop)
     _, means, _, _ = Projector(run).show()
     np.testing.assert_allclose(means, like_text, rtol=2e-5)
@@ -120,8 +120,8 @@ def test_at_most_10_000_images_are_shown(run, console, stop, monkeypatch):
     data = make_data(10_001)
     numbers = np.arange(10_001, dtype=np.float32)[:, np.newaxis]
     monkeypatch.setattr(
-        projector,
-        "_posterior_means",
+        projector.latent,
+        "encode",
         lambda _, images, *__: numbers[: len(images)],
     )
     projector.save(run, None, data, console, stop)

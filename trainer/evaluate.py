@@ -154,7 +154,7 @@ def _classifiers(vae, config, data, console, stop):
         console.line("The data has no labels: no accuracies.")
         return figures
     # scikit-learn takes a second to import.
-    from trainer import probe
+    from trainer import latent, probe
     from trainer.importance import standard_error
     from trainer.input_pipeline import binary_images
 
@@ -168,7 +168,7 @@ def _classifiers(vae, config, data, console, stop):
     both = train_images, data.test_images
     with console.image_bar("Encoding", sum(map(len, both))) as advance:
         train_means, test_means = (
-            probe.encode(vae, images, stop, advance) for images in both
+            latent.encode(vae, images, stop, advance) for images in both
         )
     # scikit-learn does not tell how far it is.
     console.line("Fitting the classifiers.")

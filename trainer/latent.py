@@ -1,4 +1,4 @@
-"""Pictures of the latent space: its plane of two units, and its classes."""
+"""The latent space: where images lie, its plane of two units, its classes."""
 
 import statistics
 
@@ -8,6 +8,31 @@ from trainer import pictures, randomness
 
 # Page 0 of the pictures' noise is the grid's.
 _CLASS_PAGE = 1
+_BATCH_SIZE = 1000
+
+
+def encode(vae, images, stop, advance):
+    """Returns the posterior means of many images, a batch at a time.
+
+    Args:
+        vae: a `trainer.model.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+        stop: a `StopSignal`.
+        advance: called with a number of images now and then.
+
+    Returns:
+        Array of shape (N, latent_dim).
+
+    Raises:
+        InterruptedJobError: the stop signal came.
+    """
+    parts = []
+    for start in range(0, len(images), _BATCH_SIZE):
+        stop.check()
+        batch = images[start : start + _BATCH_SIZE]
+        parts.append(pictures.posterior_means(vae, batch))
+        advance(len(batch))
+    return np.concatenate(parts)
 
 
 def plane_codes(latent_dim, units, rows):

@@ -1,41 +1,13 @@
 """What the latent units know of the classes, which training never saw."""
 
-import numpy as np
 import threadpoolctl
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer import pictures
-
 NEIGHBORS = 10
-_BATCH_SIZE = 1000
 _MAX_ITERATIONS = 1000
-
-
-def encode(vae, images, stop, advance):
-    """Returns the posterior means of many images, a batch at a time.
-
-    Args:
-        vae: a `trainer.model.VAE`.
-        images: uint8 array of shape (N, height, width, 1).
-        stop: a `StopSignal`.
-        advance: called with a number of images now and then.
-
-    Returns:
-        Array of shape (N, latent_dim).
-
-    Raises:
-        InterruptedJobError: the stop signal came.
-    """
-    parts = []
-    for start in range(0, len(images), _BATCH_SIZE):
-        stop.check()
-        batch = images[start : start + _BATCH_SIZE]
-        parts.append(pictures.posterior_means(vae, batch))
-        advance(len(batch))
-    return np.concatenate(parts)
 
 
 def linear(train_means, train_labels, test_means, test_labels):

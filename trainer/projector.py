@@ -8,12 +8,11 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from trainer import files, pictures
+from trainer import files, latent, pictures
 
 # More than these, and larger ones, would be too much for a browser.
 _POINTS = 10_000
 _THUMBNAIL_PIXELS = 28
-_ENCODE_BATCH = 500
 _NAME = "posterior_mean"
 
 
@@ -39,7 +38,8 @@ def save(run, vae, data, console, stop):
     files.remove_unfinished(folder)
     images = data.test_images[:_POINTS]
     thumbnails = _thumbnails(images)
-    means = _posterior_means(vae, images, console, stop)
+    with console.image_bar("Encoding", len(images)) as advance:
+        means = latent.encode(vae, images, stop, advance).astype("<f4")
     config = ProjectorConfig()
     embedding = config.embeddings.add(
         tensor_name=_NAME,
@@ -60,17 +60,6 @@ def save(run, vae, data, console, stop):
     }.items():
         stop.check()
         files.write_atomically(run / path, content)
-
-
-def _posterior_means(vae, images, console, stop):
-    parts = []
-    with console.image_bar("Encoding", len(images)) as advance:
-        for start in range(0, len(images), _ENCODE_BATCH):
-            stop.check()
-            batch = images[start : start + _ENCODE_BATCH]
-            parts.append(pictures.posterior_means(vae, batch))
-            advance(len(batch))
-    return np.concatenate(parts).astype("<f4")
 
 
 def _tensor_bytes(means):
