@@ -180,11 +180,12 @@ def test_hparams_has_a_row_with_the_last_metrics(look, job):
     assert float(row["batch_size"]) > 0
 
 
-def test_text_has_the_settings(look):
+def test_text_has_the_settings(look, job):
     page = look("text", "tf-text-loader td")
     table = page.locator("tf-text-loader table").filter(has_text="latent_dim")
     rows = [text.split("\t") for text in table.inner_text().splitlines()]
-    assert ["learning_rate", "0.001"] in rows
+    settings = json.loads((job / "config.json").read_text())["config"]
+    assert ["learning_rate", str(settings["learning_rate"])] in rows
 
 
 def test_projector_draws_the_test_images(look):
