@@ -57,10 +57,13 @@ SAME_FILES = (
     "plots/generated.png",
     "plots/reconstructions.png",
     "plots/losses.png",
-    "logs/test/projector_config.pbtxt",
-    "logs/test/projector/metadata.tsv",
-    "logs/test/projector/posterior_means.bytes",
-    "logs/test/projector/sprite.png",
+)
+SETTINGS_TAG = "job/settings"
+PROJECTOR_FILES = (
+    "projector_config.pbtxt",
+    "projector/metadata.tsv",
+    "projector/posterior_means.bytes",
+    "projector/sprite.png",
 )
 STOP_SECONDS = 30
 # Of several workers, when one is lost: until all have ended.
@@ -329,10 +332,16 @@ def differences(one, other):
             f"TensorBoard: {split} {tag}"
             for tag in curves.keys() | other_curves.keys()
             if curves.get(tag) != other_curves.get(tag)
+            # How often a job saves, say, is no difference in what came out.
+            and tag != SETTINGS_TAG
         ]
+    (held_out,) = {path.name for path in (one / "logs").iterdir()} - {"train"}
+    same_files = SAME_FILES + tuple(
+        f"logs/{held_out}/{name}" for name in PROJECTOR_FILES
+    )
     found += [
         path
-        for path in SAME_FILES
+        for path in same_files
         if (one / path).read_bytes() != (other / path).read_bytes()
     ]
     leftovers = [

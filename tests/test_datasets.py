@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -424,3 +425,13 @@ def test_the_real_data_is_the_published_data(fashion_mnist_dir, console, stop):
     # The published mean and deviation of the training pixels.
     assert data.train_images.mean() / 255 == pytest.approx(0.2860406, abs=1e-6)
     assert data.train_images.std() / 255 == pytest.approx(0.3530242, abs=1e-6)
+
+
+def test_classes_of_a_folder_are_numbers_up_to_the_largest(folder):
+    data = datasets.read_folder(folder, "idx")
+    labels = np.array([0, 255, 3, 1, 2, 0], np.uint8)
+    found = dataclasses.replace(data, train_labels=labels).class_names
+    assert (len(found), found[0], found[255]) == (256, "0", "255")
+    assert dataclasses.replace(data, test_labels=None).class_names == ()
+    real = dataclasses.replace(data, name="fashion_mnist")
+    assert real.class_names[9] == "Ankle boot"

@@ -79,8 +79,9 @@ class Dataset:
             return synthetic.CLASS_NAMES
         if self.train_labels is None or self.test_labels is None:
             return ()
-        classes = max(self.train_labels.max(), self.test_labels.max()) + 1
-        return tuple(map(str, range(classes)))
+        # As a Python integer: 255 + 1 is 0 in uint8.
+        largest = int(max(self.train_labels.max(), self.test_labels.max()))
+        return tuple(map(str, range(largest + 1)))
 
 
 def load(config, console, stop, *, recorded_name=None):

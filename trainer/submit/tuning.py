@@ -13,12 +13,15 @@ METRIC = "total_loss"
 # What changes the model or its training, and leaves the meaning of the test
 # loss as it is.
 TUNABLE = (
+    "adam_epsilon",
     "batch_size",
     "epochs",
     "free_bits",
+    "initial_units",
     "kl_warmup_epochs",
     "latent_dim",
     "learning_rate",
+    "learning_rate_schedule",
     "max_steps",
     "mixed_precision",
     "seed",
