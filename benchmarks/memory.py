@@ -91,6 +91,9 @@ class _PartsConsole:
             yield lambda images, note="": None
             self._parts.end("evaluation")
             return
+        if title != "Training":
+            yield lambda images, note="": None
+            return
         calls = []
 
         def advance(images, note=""):

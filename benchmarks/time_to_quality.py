@@ -46,12 +46,14 @@ class Recipe:
     Attributes:
         name: its folder's.
         flags: list of str, of the trainer.
+        batch_size: int.
         steps_per_epoch: int.
         test_losses: dict of the test total loss by epoch.
     """
 
     name: str
     flags: list
+    batch_size: int
     steps_per_epoch: int
     test_losses: dict
 
@@ -78,6 +80,7 @@ class Recipe:
                 for name, value in config.items()
                 if name not in _OF_THE_RUN
             ],
+            batch_size=config["batch_size"],
             steps_per_epoch=record["data"]["train_examples"]
             // config["batch_size"],
             test_losses={
@@ -223,19 +226,23 @@ def _epoch_seconds(recipes, setup):
         job.name: recipe.steps_per_epoch
         for job, recipe in zip(jobs, recipes, strict=True)
     }
+    images = {
+        job.name: recipe.steps_per_epoch * recipe.batch_size
+        for job, recipe in zip(jobs, recipes, strict=True)
+    }
     with contenders.started(*jobs):
         for job in jobs:
             # To the first epoch's end: each turn has one evaluation.
             job.run(steps[job.name])
         with setup.console.image_bar(
             "Measuring epochs",
-            setup.rounds * sum(steps.values()) * setup.batch_size,
+            setup.rounds * sum(images.values()),
         ) as advance:
             turns = contenders.rounds(
                 jobs,
                 setup.rounds,
                 steps,
-                lambda name, turn: advance(turn.steps * setup.batch_size),
+                lambda name, turn: advance(images[name]),
             )
     return [[turn.seconds for turn in turns[job.name]] for job in jobs]
 

@@ -8,13 +8,17 @@ import subprocess
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-import tensorflow as tf
 
 from tests import gcs
 from trainer import storage
+from trainer.command import quiet_tensorflow
 from trainer.config import TrainConfig
 from trainer.progress import Console
 from trainer.stop_signal import StopSignal
+
+# pytest would show its chatter after its own summary.
+with quiet_tensorflow():
+    import tensorflow as tf
 
 LOGICAL_CPUS = 4
 ROOT = pathlib.Path(__file__).resolve().parents[1]
