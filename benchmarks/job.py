@@ -92,9 +92,13 @@ def _constant(train_batches):
     """Gives every step the same batch, which costs nothing to make."""
     import tensorflow as tf
 
-    def batches(images, config, schedule, strategy, first_step):
+    def batches(images, config, schedule, strategy, *first_step_and_version):
         first = next(
-            iter(train_batches(images, config, schedule, strategy, first_step))
+            iter(
+                train_batches(
+                    images, config, schedule, strategy, *first_step_and_version
+                )
+            )
         )
         return strategy.distribute_datasets_from_function(
             lambda context: tf.data.Dataset.from_tensors(first).repeat()

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from trainer import randomness
+from trainer import arithmetic, randomness
 from trainer.randomness import Tag
 
 
@@ -63,6 +63,76 @@ def test_order_of_an_epoch_is_a_permutation(size, seed, epoch):
         tf.range(size, dtype=tf.int64), seed, tf.constant(epoch), size
     )
     assert sorted(order.numpy()) == list(range(size))
+
+
+def beginnings(seeds, epochs, size, version=arithmetic.NEWEST):
+    """Where each order begins: its first 16 entries, as a set of tuples."""
+    places = tf.range(16, dtype=tf.int64)
+    begins = tf.function(
+        lambda epoch, seed: randomness.shuffled(
+            places, seed, epoch, size, version
+        )
+    )
+    if len(epochs) == 1:
+        # A seed is a constant of the graph: one for all would be traced anew.
+        begins = begins.python_function
+    return {
+        tuple(begins(tf.constant(epoch, tf.int64), seed).numpy())
+        for seed in seeds
+        for epoch in epochs
+    }
+
+
+SIZES = (1_000, 60_000, 10**6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_4096_epochs_have_4096_orders(size):
+    assert len(beginnings([0], range(4096), size)) == 4096
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_4096_seeds_have_4096_orders(size):
+    assert len(beginnings(range(4096), [0], size)) == 4096
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_first_256_seeds_and_epochs_keep_the_orders_that_they_had(size):
+    places = tf.range(size if size == 1_000 else 64, dtype=tf.int64)
+    for seed, epoch in [(0, 0), (0, 255), (255, 0), (255, 255), (17, 99)]:
+        # What version 0.1.0 computed.
+        before = tf.raw_ops.RandomIndexShuffle(
+            index=places,
+            seed=tf.constant([seed, epoch, 1], tf.int64),
+            max_index=tf.constant(size - 1, tf.int64),
+            rounds=16,
+        )
+        for version in (arithmetic.FIRST, arithmetic.NEWEST):
+            order = randomness.shuffled(
+                places, seed, tf.constant(epoch), size, version
+            )
+            np.testing.assert_array_equal(order, before)
+
+
+def test_a_job_of_the_first_arithmetic_keeps_its_orders():
+    places = tf.range(1_000, dtype=tf.int64)
+    for seed, epoch in [(300, 0), (0, 300), (70_000, 5_000)]:
+        before = tf.raw_ops.RandomIndexShuffle(
+            index=places,
+            seed=tf.constant([seed, epoch, 1], tf.int64),
+            max_index=tf.constant(999, tf.int64),
+            rounds=16,
+        )
+        first, newest = (
+            randomness.shuffled(
+                places, seed, tf.constant(epoch), 1_000, version
+            )
+            for version in (arithmetic.FIRST, arithmetic.NEWEST)
+        )
+        np.testing.assert_array_equal(first, before)
+        assert not np.array_equal(newest, before)
+    # They came again after 256; that is what the version is for.
+    assert len(beginnings([0], range(300), 1_000, arithmetic.FIRST)) == 256
 
 
 def test_orders_of_adjacent_epochs_are_unrelated():

@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from trainer import randomness
+from trainer import arithmetic, randomness
 from trainer.errors import ConfigError
 
 
@@ -46,7 +46,9 @@ class Schedule:
         return cls(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 
-def train_batches(images, config, schedule, strategy, first_step):
+def train_batches(
+    images, config, schedule, strategy, first_step, version=arithmetic.NEWEST
+):
     """Returns the distributed training batches from a step on.
 
     Args:
@@ -55,6 +57,7 @@ def train_batches(images, config, schedule, strategy, first_step):
         schedule: a `Schedule`.
         strategy: a `tf.distribute.Strategy`.
         first_step: int, the first step to feed; steps count from 1.
+        version: int, of the job's arithmetic.
 
     Returns:
         A distributed dataset. Each replica's element is a dict: `step` (int64
@@ -76,8 +79,9 @@ def train_batches(images, config, schedule, strategy, first_step):
             step = index // replicas + first_step
             position = (first_replica + index % replicas) * slice_size
             examples = examples_of_step(
-                step, position, slice_size, config, schedule, len(images)
-            )
+                step, position, slice_size, config, schedule, len(images),
+                version,
+            )  # fmt: skip
             batch_images = tf.gather(source, examples)
             if config.binarize == "dynamic":
                 batch_images = binary_images(
@@ -98,7 +102,15 @@ def train_batches(images, config, schedule, strategy, first_step):
     return strategy.distribute_datasets_from_function(dataset_of_worker)
 
 
-def examples_of_step(step, position, count, config, schedule, train_examples):
+def examples_of_step(
+    step,
+    position,
+    count,
+    config,
+    schedule,
+    train_examples,
+    version=arithmetic.NEWEST,
+):
     """Returns the indices of the examples of a slice of a step's batch.
 
     Args:
@@ -109,6 +121,7 @@ def examples_of_step(step, position, count, config, schedule, train_examples):
         config: a `TrainConfig`.
         schedule: a `Schedule`.
         train_examples: int, the number of training images.
+        version: int, of the job's arithmetic.
 
     Returns:
         int64 tensor of shape (count,).
@@ -119,7 +132,9 @@ def examples_of_step(step, position, count, config, schedule, train_examples):
         steps_before % schedule.steps_per_epoch * config.batch_size + position
     )
     places = first + tf.range(count, dtype=tf.int64)
-    return randomness.shuffled(places, config.seed, epoch, train_examples)
+    return randomness.shuffled(
+        places, config.seed, epoch, train_examples, version
+    )
 
 
 def binary_images(images, seed, step, position):

@@ -10,6 +10,8 @@ import enum
 import numpy as np
 import tensorflow as tf
 
+from trainer import arithmetic
+
 _PHILOX = 1  # tf.random.Algorithm.PHILOX, for the raw operations.
 _FLOATS_PER_COUNTER = 4  # A Philox counter gives 128 bits.
 # The public tf.random.experimental.index_shuffle runs 4 rounds, and the
@@ -92,14 +94,21 @@ def _table(operation, seed, tag, row, position, count, width):
     return lines[:, :width]
 
 
-def shuffled(positions, seed, epoch, size):
+def shuffled(positions, seed, epoch, size, version=arithmetic.NEWEST):
     """Returns the examples that stand at `positions` of an epoch's order.
+
+    The shuffle uses only the low bits of its three key words: 8 of each where
+    there are up to 65,537 examples. So the higher bits of the epoch and of the
+    seed go into the third word. Seeds from 65,536 on may still share an order
+    with another one.
 
     Args:
         positions: int64 tensor of shape (n,), each from 0 to size - 1.
         seed: int, the job's seed.
         epoch: int64 tensor of shape (), from 0.
         size: int, the number of examples.
+        version: int, of the job's arithmetic; in the first one, the orders of
+            seeds and of epochs came again after 256.
 
     Returns:
         int64 tensor of shape (n,): entries of a permutation of range(size)
@@ -107,16 +116,19 @@ def shuffled(positions, seed, epoch, size):
     """
     return tf.raw_ops.RandomIndexShuffle(
         index=positions,
-        seed=tf.stack(
-            [
-                tf.constant(seed, tf.int64),
-                tf.cast(epoch, tf.int64),
-                tf.constant(int(Tag.ORDER), tf.int64),
-            ]
-        ),
+        seed=tf.stack(_order_words(seed, tf.cast(epoch, tf.int64), version)),
         max_index=tf.constant(size - 1, tf.int64),
         rounds=_SHUFFLE_ROUNDS,
     )
+
+
+def _order_words(seed, epoch, version):
+    """Returns the three key words of an order, int64 tensors of shape ()."""
+    seed, tag = (tf.constant(int(word), tf.int64) for word in (seed, Tag.ORDER))
+    if version == arithmetic.FIRST:
+        return seed, epoch, tag
+    high = seed // 256
+    return seed, epoch, tag + epoch // 256 + high % 16 * 16 + high // 16 % 16
 
 
 def initializer_seeds(seed, count):

@@ -100,11 +100,17 @@ def _lead(config, stop, console, peers=None):
     report_trial = vertex_environment.trial_reporter()
     with open_to_write(config, console, stop) as job:
         start = _find_start(job, config, console)
+        arithmetic = job.arithmetic()
         finished = _is_finished(job, config, start)
         if peers:
             peers.tell(
                 "start",
-                {"finished": finished, "step": start.step, "due": start.due},
+                {
+                    "finished": finished,
+                    "step": start.step,
+                    "due": start.due,
+                    "arithmetic": arithmetic,
+                },
                 start.variables,
             )
         if finished:
@@ -132,8 +138,9 @@ def _lead(config, stop, console, peers=None):
         job.start_publishing()
         stop.check()
         loop = _Loop.build(
-            config, cluster, data, jit_compile, start, stop, console, peers
-        )
+            config, cluster, data, jit_compile, start, stop, console, peers,
+            arithmetic,
+        )  # fmt: skip
         console.line(
             f"Training on {len(data.train_images):,} images of {data.name} "
             f"with {cluster.describe()}, step {start.step} to "
@@ -189,8 +196,9 @@ def _follow(config, stop, console, peers):
         )
     peers.tell("ready", None)
     loop = _Loop.build(
-        config, cluster, data, jit_compile, start, stop, console, peers
-    )
+        config, cluster, data, jit_compile, start, stop, console, peers,
+        message["arithmetic"],
+    )  # fmt: skip
     # When stopped, the chief saves, and then says how it went.
     with contextlib.suppress(InterruptedJobError):
         loop.run(start, NoRecorder())
@@ -260,11 +268,13 @@ class _Loop:
     jit_compile: bool
     agreement: Agreement
     console: Console
+    arithmetic: int
 
     @classmethod
     def build(
-        cls, config, cluster, data, jit_compile, start, stop, console, peers
-    ):
+        cls, config, cluster, data, jit_compile, start, stop, console, peers,
+        arithmetic,
+    ):  # fmt: skip
         """Returns a loop whose model has the state of a checkpoint."""
         schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         with cluster.strategy.scope():
@@ -293,6 +303,7 @@ class _Loop:
             jit_compile=jit_compile,
             agreement=Agreement(stop, peers),
             console=console,
+            arithmetic=arithmetic,
         )
 
     def run(self, start, recorder):
@@ -319,7 +330,7 @@ class _Loop:
         batches = iter(
             input_pipeline.train_batches(
                 self.data.train_images, config, schedule,
-                self.cluster.strategy, start.step + 1,
+                self.cluster.strategy, start.step + 1, self.arithmetic,
             )
         )  # fmt: skip
         step, due = start.step, start.due

@@ -1,0 +1,10 @@
+"""Versions of the arithmetic of a job: a job keeps that which it began with.
+
+`config.json` has the version; one of before there were versions has none.
+
+1. Up to trainer 0.1.0. The order of epoch 256 + e is that of epoch e, and the
+   orders of seed 256 + s are those of seed s (`randomness.shuffled`).
+2. The orders of 4,096 epochs, and of as many seeds, differ.
+"""
+
+FIRST, NEWEST = 1, 2
