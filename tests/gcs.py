@@ -148,10 +148,19 @@ class Server(Bucket):
         with self._lock:
             return {k: v.data for k, v in self._objects.items()}
 
-    def write(self, name, data):
-        """Stores an object as another client would; returns its resource."""
+    def write(self, name, data, owner=None):
+        """Stores an object as another client would; returns its resource.
+
+        `owner` is what its metadata say of the job that it is of.
+        """
+        metadata = {"vae-trainer-job": owner} if owner else {}
         with self._lock:
-            return self.put(name, data, {})
+            return self.put(name, data, {"metadata": metadata})
+
+    def resources(self):
+        """Returns the resource of every object by name."""
+        with self._lock:
+            return {k: v.resource for k, v in self._objects.items()}
 
     def delete(self, name):
         with self._lock:

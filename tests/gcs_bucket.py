@@ -157,6 +157,8 @@ class Bucket:
                 self.find(name, params.get("generation"), params)
                 del self._objects[name]
                 return Answer(204, {}, b"")
+            case "PATCH", "storage", ["o", name]:
+                return self._patch(name, params, json.loads(request.body))
             case "POST", "upload", ["o"]:
                 return self._upload(request)
             case "PUT", "upload", ["o"]:
@@ -174,6 +176,15 @@ class Bucket:
                     rewritten.update(objectSize=size, resource=resource)
                     return json_answer(rewritten)
         raise RefusedError(501, f"{request.method} {request.path} is not known")
+
+    def _patch(self, name, params, changes):
+        """Changes the metadata of an object, but not its generation."""
+        resource, data = self.find(name, params.get("generation"), params)
+        metadata = resource["metadata"] | changes.get("metadata", {})
+        number = str(int(resource["metageneration"]) + 1)
+        resource = resource | {"metadata": metadata, "metageneration": number}
+        self._objects[name] = StoredObject(resource, data)
+        return json_answer(resource)
 
     def _check_bucket(self, name):
         if name != self.name:

@@ -6,9 +6,11 @@
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
-touched: weights bit for bit, metrics.jsonl row for row, TensorBoard's own
-reader step for step, pictures byte for byte. Differences are printed, and
-make the exit code 1.
+touched: weights bit for bit in every checkpoint, metrics.jsonl row for row,
+TensorBoard's own reader step for step, pictures byte for byte. In a bucket,
+objects of others lie among those of the job, and every other job is in a
+prefix below that of one before it, on the same machine: none of theirs may be
+touched. Differences are printed, and make the exit code 1.
 """
 
 import argparse
@@ -35,12 +37,16 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
 from tests import gcs
+from tests.job_places import BucketPlace, LocalPlace
 from tests.workers import free_hosts, tf_config
-from trainer.claim import STALE_SECONDS
 from trainer.command import quiet_tensorflow
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS_PER_EPOCH = 20
+CHECKPOINT_STEPS, KEPT = 7, 3
+# The run that nobody touches keeps the state of every step, to compare all
+# checkpoints of the others with, whenever a signal had them saved.
+EVERY_STEP = ("--checkpoint_steps=1", "--keep_checkpoints=1000")
 FLAGS = (
     "--dataset=synthetic",
     "--train_examples=640",
@@ -48,7 +54,8 @@ FLAGS = (
     "--batch_size=32",
     "--epochs=4",
     "--summary_steps=3",
-    "--checkpoint_steps=7",
+    f"--checkpoint_steps={CHECKPOINT_STEPS}",
+    f"--keep_checkpoints={KEPT}",
     "--steps_per_call=2",
     "--cluster_timeout_seconds=30",
 )
@@ -90,73 +97,6 @@ class Tally:
         default_factory=collections.Counter
     )
     differences: list = dataclasses.field(default_factory=list)
-
-
-class LocalPlace:
-    """A job directory on the disk.
-
-    Attributes:
-        location: the job's `--job_dir`.
-        folder: where its files can be looked at.
-        environment: variables that the job needs.
-    """
-
-    def __init__(self, folder):
-        self.name = folder.name
-        self.location = str(folder)
-        self.folder = folder
-        self.environment = {}
-
-    def move(self, rng):
-        """Restarts on the same machine: there is no other one."""
-
-    def fetch(self):
-        """Returns a folder with what a finished job left."""
-        return self.folder
-
-
-class BucketPlace:
-    """A job directory in a bucket, staged on one machine after another."""
-
-    def __init__(self, server, folder):
-        self.name = folder.name
-        self.location = f"gs://{server.name}/{folder.name}"
-        self._server = server
-        self._root = folder
-        self._machines = 0
-        self._use_machine()
-
-    def _use_machine(self):
-        cache = self._root / f"machine-{self._machines}"
-        self.environment = {
-            "STORAGE_EMULATOR_HOST": self._server.address,
-            "XDG_CACHE_HOME": str(cache),
-        }
-        self.folder = (
-            cache
-            / "vae-trainer"
-            / "jobs"
-            / (self.location.removeprefix("gs://"))
-        )
-
-    def move(self, rng):
-        """Half of the restarts are on a machine that has nothing yet."""
-        if rng.random() < 0.5:
-            self._machines += 1
-            self._use_machine()
-            # Nobody waits here for the dead job's claim to go stale.
-            self._server.clock_offset_seconds += STALE_SECONDS + 1
-
-    def fetch(self):
-        """Downloads the bucket, and nothing but the bucket."""
-        folder = self._root / "fetched"
-        prefix = f"{self._root.name}/"
-        for name, content in self._server.objects().items():
-            if name.startswith(prefix):
-                path = folder / name.removeprefix(prefix)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-        return folder
 
 
 class Life:
@@ -303,25 +243,70 @@ def curves_of(folder):
     }
 
 
-def state_of(job_dir):
-    """The arrays of the newest checkpoint, by name."""
-    newest = sorted((job_dir / "checkpoints").iterdir())[-1]
-    with np.load(newest / "state.npz", allow_pickle=False) as state:
-        return newest.name, {name: state[name] for name in state.files}
+def checkpoints_of(job_dir):
+    """The folders of the checkpoints of a job, by step."""
+    return {
+        int(folder.name.removeprefix("step-")): folder
+        for folder in sorted((job_dir / "checkpoints").iterdir())
+    }
+
+
+def state_of(folder):
+    """What a checkpoint is: its manifest, and its arrays as bytes."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    with np.load(folder / "state.npz", allow_pickle=False) as state:
+        return (
+            manifest["due"],
+            manifest["test_loss"],
+            {
+                name: (state[name].dtype, state[name].tobytes())
+                for name in state
+            },
+        )
+
+
+def checkpoint_differences(one, other):
+    """Names each checkpoint that is not that of the same step of the other."""
+    ours, theirs = checkpoints_of(one), checkpoints_of(other)
+    if max(ours) != max(theirs):
+        return [f"checkpoint {max(theirs)}, not {max(ours)}"]
+    return [
+        f"checkpoint {step}"
+        for step in sorted(ours.keys() & theirs.keys())
+        if state_of(ours[step]) != state_of(theirs[step])
+    ]
+
+
+def missing_checkpoints(untouched, job_dir):
+    """Names each way in which not the right checkpoints were kept.
+
+    Args:
+        untouched: folder of the run that keeps those of every step.
+        job_dir: folder of a job of `FLAGS`.
+    """
+    losses = {
+        row["step"]: row["total_loss"]
+        for row in metrics_of(untouched)
+        if row["split"] != "train"
+    }
+    best = min(losses, key=losses.get)
+    found = set(checkpoints_of(job_dir))
+    newest = set(sorted(found)[-KEPT:])
+    due = {
+        step
+        for step in checkpoints_of(untouched)
+        if step >= min(newest)
+        and (step % CHECKPOINT_STEPS == 0 or step in (best, max(losses)))
+    }
+    return [
+        *(f"missing: checkpoint {step}" for step in {best, *due} - found),
+        *(f"left over: checkpoint {step}" for step in found - newest - {best}),
+    ]
 
 
 def differences(one, other):
     """Names each way in which two finished jobs differ."""
-    found = []
-    (name, state), (other_name, other_state) = state_of(one), state_of(other)
-    if name != other_name or list(state) != list(other_state):
-        found.append(f"checkpoint {other_name}, not {name}")
-    else:
-        found += [
-            f"weights: {key}"
-            for key, array in state.items()
-            if array.tobytes() != other_state[key].tobytes()
-        ]
+    found = checkpoint_differences(one, other)
     if metrics_of(one) != metrics_of(other):
         found.append("metrics.jsonl")
     for split in sorted(path.name for path in (one / "logs").iterdir()):
@@ -362,6 +347,25 @@ def finish(place, flags, workers):
     codes = life.wait(300)
     if codes != [0] * workers:
         raise RuntimeError(f"{place.name} exited {codes}:\n{life.output}")
+
+
+def place_of(number, job_dir, server):
+    """Returns where the run of a number is.
+
+    Of each two runs in a bucket the second is in a prefix below the first, and
+    the two share their machines.
+    """
+    if server is None:
+        return LocalPlace(job_dir)
+    pair = number // 2
+    place = BucketPlace(
+        server,
+        job_dir,
+        f"pair-{pair}/below" if number % 2 else f"pair-{pair}",
+        job_dir.parent / f"machines-of-pair-{pair}",
+    )
+    place.put_strangers()
+    return place
 
 
 def torture(place, flags, workers, kills, rng, tally, lock, advance):
@@ -435,7 +439,8 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
     }
     untouched = {count: folder / f"untouched-{count}" for count in flags_of}
     for count, job_dir in untouched.items():
-        finish(LocalPlace(job_dir), flags_of[count], workers)
+        flags = (*flags_of[count], *EVERY_STEP)
+        finish(LocalPlace(job_dir), flags, workers)
     numbers = iter(range(10**6))
     left = kills
 
@@ -452,11 +457,7 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
                     number = next(numbers)
                 count = replica_counts[number % len(replica_counts)]
                 job_dir = folder / f"run-{number}-replicas-{count}"
-                place = (
-                    BucketPlace(server, job_dir)
-                    if server
-                    else LocalPlace(job_dir)
-                )
+                place = place_of(number, job_dir, server)
                 done = torture(
                     place,
                     flags_of[count],
@@ -467,7 +468,12 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
                     lock,
                     bar.update,
                 )
-                found = differences(untouched[count], place.fetch())
+                fetched = place.fetch()
+                found = [
+                    *differences(untouched[count], fetched),
+                    *missing_checkpoints(untouched[count], fetched),
+                    *place.touched(),
+                ]
                 with lock:
                     left += share - done
                     tally.runs += 1

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.conftest import small_job
-from tests.soak import BucketPlace, differences
+from tests.job_places import BucketPlace
+from tests.soak import differences
 from trainer.errors import TrainerError
 from trainer.progress import Console
 from trainer.train import train_and_evaluate
@@ -59,7 +60,7 @@ FAULTS = {
         lambda s: s.fail(403, times=999), 1, "Permission denied",
     ),
     "an object that changes under us": (
-        take_the_object, 1, "was changed or deleted by somebody else",
+        take_the_object, 1, "gs://bucket/job/metrics.jsonl",
     ),
 }  # fmt: skip
 

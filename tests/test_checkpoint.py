@@ -50,6 +50,15 @@ def test_a_checkpoint_reads_back_as_saved(job):
     assert found.variables["optimizer/iteration"] == 7
 
 
+def test_a_rotation_that_a_kill_prevented_is_done_by_the_next_session(job):
+    save(job, *(state(step, test_loss=step) for step in (1, 2, 3)))
+    # As a kill between the save and the rotation leaves them.
+    for step in (4, 5):
+        checkpoint.write(job.checkpoint(step), state(step, test_loss=step))
+    save(job)
+    assert checkpoint.list_steps(job) == [1, 3, 4, 5]
+
+
 def test_nothing_unfinished_is_ever_visible(job, monkeypatch):
     seen = []
     write = checkpoint.write

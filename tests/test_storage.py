@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import socket
 
 import pytest
@@ -18,7 +19,7 @@ from trainer.errors import (
 )
 from trainer.files import write_atomically
 from trainer.job_dir import JobDir
-from trainer.mirror import Mirror
+from trainer.mirror import Mirror, download
 from trainer.stop_signal import StopSignal
 from trainer.storage import ObjectChangedError, ObjectStore
 
@@ -60,6 +61,10 @@ def put(job, name, content):
     path = job.root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+RECORD = b'{"format": 1}'
+TAIL = "metrics.jsonl.tail-12ab34cd"
 
 
 def put_checkpoint(job, step, content=b"weights"):
@@ -204,7 +209,7 @@ def test_a_damaged_object_is_noticed(store, server):
 def test_the_bucket_becomes_what_the_staging_folder_is(
     job, store, server, console
 ):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     put(job, "metrics.jsonl", b"row\n")
     put(job, "logs/train/events.1", b"events")
     put(job, "plots/generated.png", b"picture")
@@ -215,7 +220,7 @@ def test_the_bucket_becomes_what_the_staging_folder_is(
     put_checkpoint(job, 2)
     publish(job, store, console)
     assert in_bucket(server) == {
-        "config.json": b"{}",
+        "config.json": RECORD,
         "metrics.jsonl": b"row\n",
         "logs/train/events.1": b"events",
         "plots/generated.png": b"picture",
@@ -230,7 +235,7 @@ def test_the_bucket_becomes_what_the_staging_folder_is(
 def test_a_checkpoint_becomes_visible_after_its_rows_and_its_data(
     job, store, server, console
 ):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     put(job, "metrics.jsonl", b"row\n")
     put(job, "finished.json", b"{}")
     put_checkpoint(job, 7)
@@ -271,6 +276,51 @@ def test_what_is_gone_from_the_staging_folder_goes_manifest_first(
     assert set(in_bucket(server)) == {
         "checkpoints/step-0000002/state.npz",
         "checkpoints/step-0000002/manifest.json",
+    }
+
+
+def test_who_goes_on_from_the_bucket_lacks_no_checkpoint_that_will_be_kept(
+    job, store, server, console
+):
+    put(job, "config.json", RECORD)
+    mirror = Mirror(job, store, FreeClaim())
+    mirror.pull(console)
+    write, kept = store.write, {}
+
+    def write_and_train(name, *rest):
+        # While a checkpoint is sent, the next one is saved, and the oldest but
+        # one is rotated away: the first is the best, and stays.
+        info = write(name, *rest)
+        steps = set(kept)
+        if name.endswith("state.npz") and len(steps) < 30:
+            new = max(steps) + 1
+            put_checkpoint(job, new, b"weights of %d" % new)
+            kept[new] = {1, *sorted({*steps, new})[-3:]}
+            for step in steps - kept[new]:
+                if job.checkpoint(step).exists():
+                    shutil.rmtree(job.checkpoint(step))
+        # What a machine would find that goes on from here. It passes the
+        # later ones again.
+        visible = {
+            int(found.split("/")[1].removeprefix("step-"))
+            for found in in_bucket(server)
+            if found.endswith("manifest.json")
+        } or {0}
+        needed = {step for step in kept[max(kept)] if step <= max(visible)}
+        assert needed <= visible
+        return info
+
+    for step in (1, 2, 3, 4):
+        put_checkpoint(job, step)
+        kept[step] = {1, *range(max(step - 2, 1), step + 1)}
+    store.write = write_and_train
+    for _ in range(12):
+        mirror._publish()
+    assert len(kept) == 30
+    mirror.start()
+    mirror.finish(10, console)
+    assert {n.split("/")[1] for n in in_bucket(server) if "state" in n} == {
+        f"step-{step:07d}" for step in (1, 28, 29, 30)
     }
 
 
@@ -326,7 +376,7 @@ def test_what_is_unfinished_stays_on_this_machine(job, store, server, console):
 
 
 def test_an_unchanged_folder_is_not_sent_again(job, store, server, console):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     put(job, "metrics.jsonl", b"row\n")
     put_checkpoint(job, 1)
     publish(job, store, console)
@@ -339,16 +389,16 @@ def test_an_unchanged_folder_is_not_sent_again(job, store, server, console):
 def test_an_empty_machine_gets_what_the_bucket_has(
     job, store, server, console, tmp_path
 ):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     put(job, "logs/test/events.1", b"events")
     put_checkpoint(job, 1)
     publish(job, store, console)
     # What a killed job leaves: half a checkpoint, half an append.
-    server.write("job/checkpoints/step-0000009/state.npz", b"half")
-    server.write("job/metrics.jsonl.tail-12ab34cd", b"row")
+    for name in ("checkpoints/step-0000009/state.npz", TAIL):
+        server.write(f"job/{name}", b"half", store.owner)
     with JobDir(tmp_path / "other").claim() as other:
         publish(other, new_store(), console)
-        assert (other.root / "config.json").read_bytes() == b"{}"
+        assert (other.root / "config.json").read_bytes() == RECORD
         assert (other.root / "logs/test/events.1").read_bytes() == b"events"
         assert (other.checkpoint(1) / "state.npz").read_bytes() == b"weights"
         assert not other.checkpoint(9).exists()
@@ -358,7 +408,7 @@ def test_an_empty_machine_gets_what_the_bucket_has(
 def test_what_could_not_be_sent_is_sent_by_the_next_start(
     job, store, server, console
 ):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     publish(job, store, console)
     put_checkpoint(job, 5)
     mirror = Mirror(job, new_store(0.3), FreeClaim())
@@ -381,13 +431,14 @@ def test_what_could_not_be_sent_is_sent_by_the_next_start(
 def test_a_staging_folder_that_others_have_overtaken_is_given_up(
     job, store, server, console
 ):
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     publish(job, store, console)
     put_checkpoint(job, 5)
     info = store.info("config.json")
-    store.write("config.json", b'{"newer": 1}', info.generation)
+    newer = b'{"format": 1, "newer": 1}'
+    store.write("config.json", newer, info.generation)
     publish(job, new_store(), console)
-    assert (job.root / "config.json").read_bytes() == b'{"newer": 1}'
+    assert (job.root / "config.json").read_bytes() == newer
     assert not job.checkpoint(5).exists()
 
 
@@ -411,6 +462,7 @@ def test_an_object_that_changes_under_the_job_stops_it(
 def test_a_damaged_checkpoint_in_the_bucket_can_be_passed_again(
     job, store, server, console, tmp_path
 ):
+    put(job, "config.json", RECORD)
     put_checkpoint(job, 1)
     put_checkpoint(job, 2)
     publish(job, store, console)
@@ -430,10 +482,19 @@ def test_a_damaged_checkpoint_in_the_bucket_can_be_passed_again(
     )
 
 
-def test_a_name_that_leaves_the_folder_is_refused(job, store, server, console):
-    server.write("job/../../evil", b"x")
-    with pytest.raises(JobDirError, match="would land outside"):
-        Mirror(job, store, FreeClaim()).pull(console)
+@pytest.mark.parametrize(
+    "name", ["../../evil", "logs/train/../../../evil", "plots//../../evil.png"]
+)
+def test_no_object_lands_outside_of_the_folder(
+    job, store, server, console, name
+):
+    server.write("job/config.json", RECORD, "id")
+    server.write(f"job/{name}", b"x", "id")
+    Mirror(job, store, FreeClaim()).pull(console)
+    assert not list(job.root.parent.rglob("evil*"))
+    if name.startswith(".."):
+        with pytest.raises(JobDirError, match="would land outside"):
+            download(store, {name: store.info(name)}, job.root, console)
 
 
 @pytest.fixture
@@ -490,7 +551,7 @@ def test_who_lost_the_claim_writes_nothing_more(
     except ObjectChangedError:  # It was renewed in between.
         info = store.info("claim.json")
         store.write("claim.json", b'{"machine": "b"}', info.generation)
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     for _ in range(100):
         if claim._error is not None:
             break
@@ -510,21 +571,22 @@ def test_a_doubtful_claim_is_renewed_before_anything_is_published(
     claim.acquire(console, stop)
     monkeypatch.setattr(claim_lib, "DOUBTFUL_SECONDS", -1)
     before = store.info("claim.json").generation
-    put(job, "config.json", b"{}")
+    put(job, "config.json", RECORD)
     publish(job, store, console, claim)
     assert store.info("claim.json").generation > before
-    put(job, "config.json", b'{"newer": 1}')
+    put(job, "config.json", b'{"format": 1, "newer": 1}')
     mirror = Mirror(job, store, claim)
     mirror.pull(console)
     server.fail(503, times=None, match="claim")
     with pytest.raises(StorageUnavailableError, match=r"claim\.json"):
         mirror.finish(5, console)
-    assert in_bucket(server)["config.json"] == b"{}"
+    assert in_bucket(server)["config.json"] == RECORD
 
 
 def test_a_job_that_will_not_start_leaves_the_bucket_as_it_is(
     job, store, server, console
 ):
+    put(job, "config.json", RECORD)
     put_checkpoint(job, 1)
     publish(job, store, console)
     server.corrupt("job/checkpoints/step-0000001/state.npz")

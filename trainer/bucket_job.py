@@ -5,11 +5,11 @@ import pathlib
 import tempfile
 import uuid
 
-from trainer import files, mirror as mirror_lib
+from trainer import files, mirror as mirror_lib, ownership, places
 from trainer.claim import BucketClaim
 from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError, TrainerError
-from trainer.job_dir import MACHINE_FILE, JobDir, cache_folder
+from trainer.job_dir import MACHINE_FILE, MIRROR_FILE, JobDir, cache_folder
 from trainer.storage import ObjectStore
 
 # A scheduler that sends SIGTERM kills 30 seconds later.
@@ -22,13 +22,16 @@ _RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
 def open_to_write(config, console, stop):
     """As `job_dir.open_to_write`, of a bucket."""
     store = ObjectStore(config.job_dir, config.storage_timeout_seconds)
-    staging = cache_folder() / "jobs" / store.bucket_name / store.prefix
+    staging = staging_folder(store.url)
     with JobDir(staging, store.url).claim() as job:
+        _take_over_earlier_staging(job)
         claim = BucketClaim(store, _machine_of(staging))
         claim.acquire(console, stop)
         try:
+            job.store = store
             job.mirror = mirror_lib.Mirror(job, store, claim)
             job.mirror.pull(console)
+            job.new_id = store.owner
             try:
                 yield job
             except InterruptedJobError:
@@ -53,14 +56,19 @@ def open_to_write(config, console, stop):
 def open_to_read(location, console):
     """As `job_dir.open_to_read`, of a bucket."""
     store = ObjectStore(location, TrainConfig.storage_timeout_seconds)
-    objects = {
-        name: info
-        for name, info in store.list().items()
-        if name.startswith("checkpoints/") or name in _RECORDS
-    }
+    remote = store.list()
     with tempfile.TemporaryDirectory(prefix="vae-trainer-") as folder:
-        mirror_lib.download(store, objects, pathlib.Path(folder), console)
-        yield JobDir(folder, store.url)
+        job = JobDir(folder, store.url)
+        store.owner = ownership.find(store, remote)
+        ours, _ = ownership.split(remote, store.owner)
+        objects = {
+            name: info
+            for name, info in ours.items()
+            if name.startswith("checkpoints/") or name in _RECORDS
+        }
+        mirror_lib.download(store, objects, job.root, console)
+        job.store = store
+        yield job
 
 
 def publish_folder(job, folder):
@@ -74,11 +82,62 @@ def publish_file(job, path):
 
 
 def _publish(job, paths):
-    store = ObjectStore(job.location, TrainConfig.storage_timeout_seconds)
+    store = job.store
+    # Looked at again: the job may be running, and its objects may change.
+    remote = store.list()
+    ours, others = ownership.split(remote, store.owner)
     for path in paths:
         name = str(path.relative_to(job.root))
-        found = store.info(name)
-        store.write(name, path.read_bytes(), found.generation if found else 0)
+        if name in others:
+            raise ownership.clash(store, name)
+        generation = ours[name].generation if name in ours else 0
+        store.write(name, path.read_bytes(), generation)
+
+
+def staging_folder(location):
+    """Returns the folder of this machine where a job of a bucket is staged.
+
+    Args:
+        location: str, `gs://bucket/prefix`.
+    """
+    return cache_folder() / "staging" / places.parse(location).cache_name
+
+
+def _take_over_earlier_staging(job):
+    """Moves what version 0.1.0 staged of this job to where it belongs now.
+
+    There the staging folder of a job could lie in that of another one, whose
+    files are not touched.
+
+    Args:
+        job: the claimed `JobDir` of the staging folder.
+
+    Raises:
+        JobDirError: a process of that version works there.
+    """
+    place = places.parse(job.location)
+    earlier = cache_folder() / "jobs" / place.bucket / place.path
+    if (
+        not (earlier / MACHINE_FILE).exists()
+        or (job.root / MACHINE_FILE).exists()
+    ):
+        return
+    with JobDir(earlier, job.location).claim():
+        names = [
+            str(path.relative_to(earlier))
+            for path in earlier.rglob("*")
+            if path.is_file()
+        ]
+        ours = [
+            name
+            for name in names
+            if ownership.is_file(name) or name.startswith("damaged/")
+        ]
+        # The last two say that the others are there.
+        for name in (*ours, MIRROR_FILE, MACHINE_FILE):
+            if (earlier / name).exists():
+                (job.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (earlier / name).rename(job.root / name)
 
 
 def _machine_of(staging):

@@ -26,7 +26,6 @@ class CheckpointWriter:
         self._verified = set()
         self._requests = queue.Queue(maxsize=1)
         self._idle = threading.Event()
-        self._idle.set()
         self._error = None
         self.blocked_seconds = 0.0
         self._thread = threading.Thread(
@@ -74,17 +73,24 @@ class CheckpointWriter:
         self._thread.join()
 
     def _work(self):
+        # A job may have been killed between a save and its rotation.
+        self._try(self._rotate)
         while (request := self._requests.get()) is not None:
-            try:
-                checkpoint, before = request
-                _refuse_non_finite(checkpoint)
-                before()
-                self._publish(checkpoint)
-                self._rotate()
-            except Exception as error:
-                self._error = error
-            finally:
-                self._idle.set()
+            self._try(self._save, *request)
+
+    def _try(self, function, *args):
+        try:
+            function(*args)
+        except Exception as error:
+            self._error = error
+        finally:
+            self._idle.set()
+
+    def _save(self, checkpoint, before):
+        _refuse_non_finite(checkpoint)
+        before()
+        self._publish(checkpoint)
+        self._rotate()
 
     def _publish(self, checkpoint):
         final = self._job.checkpoint(checkpoint.step)

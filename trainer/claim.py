@@ -21,6 +21,28 @@ RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
 # anything is published: others may take it soon.
 DOUBTFUL_SECONDS = 60.0
 _POLL_SECONDS = 2.0
+# What tells the server's time: an object that lives for a moment.
+_CLOCK = "claim-time"
+
+
+def clear(store, remote):
+    """Deletes what killed starts left of looking at the server's clock.
+
+    Args:
+        store: the `ObjectStore` of the directory.
+        remote: dict of `ObjectInfo` by name, as listed.
+
+    Returns:
+        dict as `remote`, without these and without the claim itself.
+    """
+    clocks = {n: info for n, info in remote.items() if info.owner == _CLOCK}
+    for name, info in clocks.items():
+        store.delete(name, info.generation)
+    return {
+        name: info
+        for name, info in remote.items()
+        if name not in clocks and name != NAME
+    }
 
 
 class BucketClaim:
@@ -126,12 +148,17 @@ class BucketClaim:
             holder = json.loads(self._store.read(NAME, found.generation))
         except ValueError:
             holder = None
-        return holder if isinstance(holder, dict) else {}
+        if not isinstance(holder, dict) or "holder" not in holder:
+            raise JobDirError(
+                f"{self._store.url}/{NAME} is not the claim of a job; move it "
+                "away, or give another --job_dir."
+            )
+        return holder
 
     def _age_seconds(self, found):
         """How old a claim is, by the server's clock."""
-        name = f"claim-time-{uuid.uuid4().hex[:8]}"
-        now = self._store.write(name, b"")
+        name = f"{_CLOCK}-{uuid.uuid4().hex[:8]}"
+        now = self._store.write(name, b"", owner=_CLOCK)
         self._store.delete(name, now.generation)
         return (now.updated - found.updated).total_seconds()
 

@@ -5,7 +5,7 @@ import math
 
 from absl import flags
 
-from trainer import vertex_environment
+from trainer import places, vertex_environment
 from trainer.errors import ConfigError
 
 # What each worker of a job may have otherwise.
@@ -204,8 +204,9 @@ class TrainConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_value(field, getattr(self, field.name))
-        if not self.job_dir:
-            raise ConfigError("--job_dir is empty; give a folder.")
+        places.parse(self.job_dir, "--job_dir")
+        if self.data_dir:
+            places.parse(self.data_dir, "--data_dir")
         if self.dataset == "idx" and not self.data_dir:
             raise ConfigError("--dataset=idx needs --data_dir=FOLDER.")
         if self.dataset == "synthetic" and self.data_dir:

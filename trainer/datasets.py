@@ -9,10 +9,10 @@ import zlib
 
 import numpy as np
 
-from trainer import files, synthetic
+from trainer import files, places, synthetic
 from trainer.binarize import split_and_draw
 from trainer.errors import ConfigError, DataError, DataUnavailableError
-from trainer.job_dir import cache_folder, in_bucket
+from trainer.job_dir import cache_folder
 
 # MD5 of the decompressed files, as published by Zalando Research:
 # https://github.com/zalandoresearch/fashion-mnist
@@ -122,7 +122,7 @@ def _as_asked(data, config):
 
 def _load_files(config, console, stop):
     md5 = None if config.dataset == "idx" else FASHION_MNIST_MD5
-    if in_bucket(config.data_dir):
+    if config.data_dir and places.parse(config.data_dir).in_bucket:
         folder = _copy_of_bucket(config, console)
         return read_folder(folder, config.dataset, md5)
     if config.data_dir:
@@ -143,7 +143,7 @@ def _copy_of_bucket(config, console):
     from trainer import mirror, storage
 
     store = storage.ObjectStore(config.data_dir, config.storage_timeout_seconds)
-    folder = cache_folder() / "data" / store.bucket_name / store.prefix
+    folder = cache_folder() / "data" / places.parse(store.url).cache_name
     folder.mkdir(parents=True, exist_ok=True)
     names = {
         f"{name}{ending}"

@@ -1,11 +1,10 @@
 """Command: any checkpoint as a SavedModel for servers, and as Keras files."""
 
-import pathlib
 import sys
 
 from absl import flags
 
-from trainer import config as config_lib, files
+from trainer import config as config_lib, files, places
 from trainer.command import quiet_tensorflow, report_errors
 
 # TensorFlow Serving looks for folders named by versions, and serves the
@@ -86,10 +85,12 @@ def _export(flag_values):
     from trainer.progress import Console
     from trainer.trained import open_trained
 
+    output = flag_values["output"].value
+    output = output and places.parse_local(output, "--output")
     console = Console()
     with open_trained(flag_values, console) as trained:
-        job, output = trained.job, flag_values["output"].value
-        folder = pathlib.Path(output or job.export)
+        job = trained.job
+        folder = output or job.export
         save_models(trained.vae, folder)
         if not output:
             publish_folder(job, folder)

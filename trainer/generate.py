@@ -2,12 +2,11 @@
 
 import dataclasses
 import io
-import pathlib
 import sys
 
 from absl import flags
 
-from trainer import config as config_lib, files
+from trainer import config as config_lib, files, places
 from trainer.command import quiet_tensorflow, report_errors
 from trainer.errors import ConfigError
 
@@ -121,13 +120,15 @@ def _generate(flag_values):
         raise ConfigError(f"--rows={rows} is too small; the least is 1.")
     if seed < 0:
         raise ConfigError(f"--seed={seed} is too small; the least is 0.")
+    output = flag_values["output"].value
+    output = output and places.parse_local(output, "--output")
     console = Console()
     with open_trained(flag_values, console) as trained:
         data = trained.data(console, StopSignal())
         drawn = draw(trained, data, rows, seed, console)
-        job, output = trained.job, flag_values["output"].value
+        job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"
-        folder = pathlib.Path(output or job.root / name)
+        folder = output or job.root / name
         folder.mkdir(parents=True, exist_ok=True)
         for picture, pixels in drawn.pictures.items():
             path = folder / f"{picture}.{flag_values['format'].value}"

@@ -13,12 +13,15 @@ import pathlib
 import platform
 import shutil
 import socket
+import uuid
 
-from trainer import __version__, files
+from trainer import __version__, arithmetic, files, places
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, JobDirError
 
-FORMAT = 1
+# 2: the arithmetic is in the record, and a version that does not know that
+# would train with its own.
+FORMAT = 2
 # What lies in a staging folder beside the job.
 MACHINE_FILE, MIRROR_FILE = ".machine", ".mirror.json"
 _NOT_CONTENT = ("claim.lock", MACHINE_FILE, MIRROR_FILE)
@@ -56,12 +59,16 @@ class JobDir:
         root: `pathlib.Path` of the folder on this machine.
         location: str, what the user calls it.
         mirror: the `Mirror` that publishes it; None where it is local.
+        store: the `ObjectStore` of its bucket; None where it is local.
+        new_id: str, the id that a new job here gets.
     """
 
     def __init__(self, root, location=None):
         self.root = pathlib.Path(root)
         self.location = location or str(root)
         self.mirror = None
+        self.store = None
+        self.new_id = uuid.uuid4().hex
         self.config_path = self.root / "config.json"
         self.metrics_path = self.root / "metrics.jsonl"
         self.finished_path = self.root / "finished.json"
@@ -118,6 +125,8 @@ class JobDir:
 
     def is_empty(self):
         """Whether nothing of a job lies here."""
+        if self.mirror is not None and self.mirror.others:
+            return False
         return not any(
             path.name not in _NOT_CONTENT for path in self.root.iterdir()
         )
@@ -173,13 +182,43 @@ class JobDir:
             )
         return record
 
+    def id(self):
+        """Returns the id of the job: the recorded one, or that of a new job.
+
+        Jobs of an earlier version have none.
+        """
+        recorded = self.record().get("id") if self.exists else None
+        return recorded or self.new_id
+
+    def arithmetic(self):
+        """Returns the version of the job's arithmetic: see `arithmetic.py`.
+
+        Raises:
+            ConfigError: this version of the package does not know it.
+        """
+        if not self.exists:
+            return arithmetic.NEWEST
+        version = self.record().get("arithmetic", arithmetic.FIRST)
+        known = range(arithmetic.FIRST, arithmetic.NEWEST + 1)
+        if type(version) is not int or version not in known:
+            raise ConfigError(
+                f"{self.config_path} has the arithmetic {version!r}; this is "
+                f"vae-trainer {__version__}, which knows those up to "
+                f"{arithmetic.NEWEST}. Install a newer one, or give another "
+                "--job_dir."
+            )
+        return version
+
     def finished(self):
         """Returns what `finished.json` says, the last test metrics."""
         return json.loads(self.finished_path.read_text(encoding="utf-8"))
 
     def config(self):
         """Returns the `TrainConfig` of the recorded job."""
-        return TrainConfig.from_json(self.record()["config"])
+        # A job may have been moved since; it is where it was found.
+        return TrainConfig.from_json(
+            {**self.record()["config"], "job_dir": self.location}
+        )
 
     def check_settings(self, config):
         """Returns the recorded name of the data a resumed job trains on.
@@ -211,8 +250,11 @@ class JobDir:
             ConfigError: the recorded job has other data or another jit.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
+        version = self.arithmetic()
         fresh = {
-            "format": FORMAT,
+            "format": 1 if version == arithmetic.FIRST else FORMAT,
+            "id": self.id(),
+            "arithmetic": version,
             "config": config.to_json(),
             "data": {
                 "name": data.name,
@@ -268,11 +310,12 @@ def open_to_write(config, console, stop):
         JobDirError: another job holds it, or it cannot be written.
         StorageUnavailableError: the bucket cannot be reached for now.
     """
-    if in_bucket(config.job_dir):
+    place = places.parse(config.job_dir)
+    if place.in_bucket:
         with _bucket_job().open_to_write(config, console, stop) as job:
             yield job
     else:
-        with JobDir(config.job_dir).claim() as job:
+        with JobDir(place.path).claim() as job:
             yield job
 
 
@@ -286,12 +329,16 @@ def open_to_read(location, console):
 
     Yields:
         A `JobDir`. That of a bucket is a temporary copy.
+
+    Raises:
+        ConfigError: the location is none.
     """
-    if in_bucket(location):
+    place = places.parse(location)
+    if place.in_bucket:
         with _bucket_job().open_to_read(location, console) as job:
             yield job
     else:
-        yield JobDir(location)
+        yield JobDir(place.path)
 
 
 def publish_folder(job, folder):
@@ -300,8 +347,11 @@ def publish_folder(job, folder):
     Args:
         job: a `JobDir` from `open_to_read`.
         folder: a `pathlib.Path` below `job.root`; folders in it count too.
+
+    Raises:
+        JobDirError: an object that is not of the job has such a name.
     """
-    if in_bucket(job.location):
+    if job.store is not None:
         _bucket_job().publish_folder(job, folder)
 
 
@@ -311,14 +361,12 @@ def publish_file(job, path):
     Args:
         job: a `JobDir` from `open_to_read`.
         path: a `pathlib.Path` below `job.root`.
+
+    Raises:
+        JobDirError: as `publish_folder`.
     """
-    if in_bucket(job.location):
+    if job.store is not None:
         _bucket_job().publish_file(job, path)
-
-
-def in_bucket(location):
-    """Whether a folder that the user named is in a bucket."""
-    return str(location).startswith("gs://")
 
 
 def cache_folder():

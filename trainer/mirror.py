@@ -16,7 +16,7 @@ import time
 
 import google_crc32c
 
-from trainer import claim as claim_lib, files
+from trainer import claim as claim_lib, files, ownership
 from trainer.errors import (
     JobDirError,
     StorageUnavailableError,
@@ -30,7 +30,8 @@ _FINISHED, _MANIFEST = "finished.json", "manifest.json"
 _PARALLEL_DOWNLOADS = 8
 _APPENDED = ("metrics.jsonl", "logs/")
 _CHECKPOINTS = "checkpoints/"
-_LOCAL = ("claim.lock", "damaged/", "unfinished/")
+# What a command may have written while the job was running.
+_OF_COMMANDS = ("plots/", "export/")
 _NAMED_IN_ERRORS = 3
 
 
@@ -50,12 +51,17 @@ class Mirror:
         job: the claimed `JobDir` of the staging folder.
         store: the `ObjectStore` of the job directory in the bucket.
         claim: a `BucketClaim` that is held.
+
+    Attributes:
+        others: dict of `ObjectInfo` by name: what lies there and is not of
+            this job.
     """
 
     def __init__(self, job, store, claim):
         self._job = job
         self._store = store
         self._claim = claim
+        self.others = {}
         self._published = {}
         self._seen = {}
         self._error = None
@@ -77,23 +83,31 @@ class Mirror:
 
         Raises:
             ObjectChangedError: an object is damaged.
+            JobDirError: an object of others is where the job would write.
         """
-        remote = self._store.list()
-        for name, info in self._litter(remote).items():
-            self._store.delete(name, info.generation)
-            del remote[name]
-        remote.pop(claim_lib.NAME, None)
+        store, remote = self._store, self._store.list()
+        store.owner = ownership.find(store, remote) or self._job.id()
+        remote = claim_lib.clear(store, remote)
+        ours, self.others = ownership.split(remote, store.owner)
+        ownership.refuse_clashes(store, ours, self.others)
+        if self.others:
+            console.line(ownership.others_sentence(store, self.others))
+        if ownership.is_unmarked(remote):
+            ownership.mark(store, ours, console)
+        for name, info in _litter(ours).items():
+            store.delete(name, info.generation)
+            del ours[name]
         self._published = self._read_record()
         if {n: p.generation for n, p in self._published.items()} == {
-            n: info.generation for n, info in remote.items()
+            n: info.generation for n, info in ours.items()
         }:
             return
         self._clear()
         self._published = {
             name: _Published(info.generation, info.size, info.crc32c)
-            for name, info in remote.items()
+            for name, info in ours.items()
         }
-        download(self._store, remote, self._job.root, console)
+        download(store, ours, self._job.root, console)
         self._write_record()
 
     def start(self):
@@ -185,64 +199,86 @@ class Mirror:
 
     def _publish(self):
         """One round: everything that differs, in the order that is safe."""
-        # Looked at before the rows are sent: rows up to the step of a
-        # checkpoint are on the disk before it is visible there.
-        local = self._local_files()
-        if _FINISHED in self._published and _FINISHED not in local:
-            self._delete(_FINISHED)
-        logs, checkpoints, others = [], [], []
-        for name in sorted(local):
-            if name.startswith(_APPENDED):
-                logs.append(name)
-            elif name.startswith(_CHECKPOINTS):
-                checkpoints.append(name)
-            elif name != _FINISHED:
-                others.append(name)
-        for name in others:
-            self._replace(name)
-        for name in logs:
-            self._append(name)
-        # The newest first; when newer ones have come by then, they are the
-        # first of the next round, and older ones may be gone unsent.
-        newest_first = sorted(
-            {name.rpartition("/")[0] for name in checkpoints}, reverse=True
-        )
-        for folder in newest_first if self._final else newest_first[:1]:
-            self._publish_checkpoint(folder)
-        self._delete_rotated()
-        if _FINISHED in local:
-            self._replace(_FINISHED)
+        with contextlib.ExitStack() as opened:
+            # Looked at before the rows are sent: rows up to the step of a
+            # checkpoint are on the disk before it is visible there.
+            checkpoints = self._open_checkpoints(opened)
+            local = self._local_files()
+            if _FINISHED in self._published and _FINISHED not in local:
+                self._delete(_FINISHED)
+            for name in sorted(local):
+                if not name.startswith((*_APPENDED, _CHECKPOINTS, _FINISHED)):
+                    self._replace_file(name)
+            for name in sorted(local):
+                if name.startswith(_APPENDED):
+                    self._append(name)
+            # The older first: who goes on from the newest that is there finds
+            # the earlier ones that will be kept, the best among them.
+            for name, file in checkpoints.items():
+                self._replace(name, file)
+            self._delete_gone(checkpoints)
+            if _FINISHED in local:
+                self._replace_file(_FINISHED)
 
-    def _publish_checkpoint(self, folder):
-        """The data first, the manifest last: it makes a checkpoint whole."""
-        names = sorted(
-            (name for name in self._local_files() if name.startswith(folder)),
-            key=lambda name: name.endswith(_MANIFEST),
-        )
-        if any(name.endswith(_MANIFEST) for name in names):
-            for name in names:
-                self._replace(name)
+    def _open_checkpoints(self, opened):
+        """Opens the files of all checkpoints that are on the disk.
 
-    def _delete_rotated(self):
+        An open file can be read to its end, also when it is rotated away.
+
+        Args:
+            opened: a `contextlib.ExitStack` that will close them.
+
+        Returns:
+            A dict of files by name, in the order in which they are to be
+            sent: of a checkpoint the manifest last, which makes it whole.
+        """
+        while True:
+            names = sorted(
+                (n for n in self._local_files() if n.startswith(_CHECKPOINTS)),
+                key=lambda n: (n.rpartition("/")[0], n.endswith(_MANIFEST)),
+            )
+            with contextlib.ExitStack() as attempt:
+                try:
+                    files_by_name = {
+                        name: attempt.enter_context(
+                            open(self._job.root / name, "rb")
+                        )
+                        for name in names
+                    }
+                except FileNotFoundError:
+                    continue  # Rotated away in the meantime: look again.
+                opened.enter_context(attempt.pop_all())
+                return files_by_name
+
+    def _delete_gone(self, checkpoints):
         local = self._local_files()
         gone = sorted(
-            (name for name in self._published if name not in local),
+            (
+                name
+                for name in self._published
+                if name not in checkpoints
+                and (name not in local or name.startswith(_CHECKPOINTS))
+            ),
             key=lambda name: not name.endswith(_MANIFEST),
         )
         for name in gone:
             self._delete(name)
 
-    def _replace(self, name):
+    def _replace_file(self, name):
         """Sends a whole file, if it is not what the bucket has."""
-        path = self._job.root / name
-        try:
-            status = path.stat()
-            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if self._seen.get(name) == mark:
-                return
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return  # Rotated away in the meantime.
+        # What is not there any more is deleted when the next round looks.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(self._job.root / name, "rb") as file,
+        ):
+            self._replace(name, file)
+
+    def _replace(self, name, file):
+        status = os.fstat(file.fileno())
+        mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._seen.get(name) == mark:
+            return
+        content = file.read()
         known = self._published.get(name)
         if known is None or (known.size, known.crc32c) != (
             len(content),
@@ -281,14 +317,15 @@ class Mirror:
         try:
             info = self._store.write(name, content, generation)
         except ObjectChangedError:
-            # Half a checkpoint that a killed job left there is invisible,
-            # and may be replaced. Anything else is somebody's work.
             found = self._store.info(name)
-            if (
-                known is not None
-                or found is None
-                or not name.startswith(_CHECKPOINTS)
-            ):
+            if found is None:
+                raise
+            if found.owner != self._store.owner:
+                raise ownership.clash(self._store, name) from None
+            # Half a checkpoint that a killed session left there is invisible,
+            # and may be replaced. Anything else is the work of another one.
+            is_half = known is None and name.startswith(_CHECKPOINTS)
+            if not is_half and not name.startswith(_OF_COMMANDS):
                 raise
             info = self._store.write(name, content, found.generation)
         self._note(name, info)
@@ -309,17 +346,15 @@ class Mirror:
 
     def _local_files(self):
         """Returns the names of the files that belong in the bucket."""
-        names = set()
-        for folder, folders, file_names in os.walk(self._job.root):
-            # An unfinished folder is no more part of the job than a file is.
-            folders[:] = [name for name in folders if name[0] != "."]
-            for file_name in file_names:
-                path = os.path.relpath(
-                    os.path.join(folder, file_name), self._job.root
-                )
-                if not (path.startswith(_LOCAL) or file_name.startswith(".")):
-                    names.add(path)
-        return names
+        return {
+            name
+            for folder, _, file_names in os.walk(self._job.root)
+            for name in (
+                os.path.relpath(os.path.join(folder, name), self._job.root)
+                for name in file_names
+            )
+            if ownership.is_file(name)
+        }
 
     def _pending(self):
         """Returns the bytes that are not in the bucket, by name."""
@@ -335,24 +370,6 @@ class Mirror:
                     pending[name] = abs(size - known.size)
         return pending
 
-    def _litter(self, remote):
-        """What killed jobs left: half checkpoints, and parts of files."""
-        whole = {
-            name.rpartition("/")[0]
-            for name in remote
-            if name.endswith(f"/{_MANIFEST}")
-        }
-        return {
-            name: info
-            for name, info in remote.items()
-            if ".tail-" in name
-            or name.startswith("claim-time-")
-            or (
-                name.startswith(_CHECKPOINTS)
-                and name.rpartition("/")[0] not in whole
-            )
-        }
-
     def _clear(self):
         for path in self._job.root.iterdir():
             if path.is_dir():
@@ -365,7 +382,12 @@ class Mirror:
             record = json.loads((self._job.root / MIRROR_FILE).read_bytes())
         except FileNotFoundError:
             return {}
-        return {name: _Published(*values) for name, values in record.items()}
+        return {
+            name: _Published(*values)
+            for name, values in record.items()
+            # An earlier version took all that lay there for the job's.
+            if ownership.is_file(name)
+        }
 
     def _write_record(self):
         record = {
@@ -375,6 +397,24 @@ class Mirror:
         files.write_atomically(
             self._job.root / MIRROR_FILE, json.dumps(record).encode()
         )
+
+
+def _litter(ours):
+    """What killed sessions left: half checkpoints, and parts of files."""
+    whole = {
+        name.rpartition("/")[0]
+        for name in ours
+        if name.endswith(f"/{_MANIFEST}")
+    }
+    return {
+        name: info
+        for name, info in ours.items()
+        if ownership.is_tail(name)
+        or (
+            name.startswith(_CHECKPOINTS)
+            and name.rpartition("/")[0] not in whole
+        )
+    }
 
 
 def download(store, objects, folder, console):

@@ -21,13 +21,11 @@ from google.cloud.storage.exceptions import (
 )
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from trainer.errors import (
-    ConfigError,
-    JobDirError,
-    StorageUnavailableError,
-)
+from trainer import places
+from trainer.errors import JobDirError, StorageUnavailableError
 
-SCHEME = "gs://"
+# The key of the metadata that say whose an object is.
+OWNER = "vae-trainer-job"
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _NEW = 0  # The generation of an object that must not exist yet.
 
@@ -45,12 +43,14 @@ class ObjectInfo:
         size: bytes.
         crc32c: int, of the content.
         updated: the server's time when it was written.
+        owner: str, what its metadata say of `OWNER`; None if nothing.
     """
 
     generation: int
     size: int
     crc32c: int
     updated: datetime.datetime
+    owner: str | None = None
 
 
 class ObjectStore:
@@ -63,29 +63,33 @@ class ObjectStore:
         url: str, `gs://bucket/prefix`.
         timeout_seconds: how long the client retries one request.
 
+    Attributes:
+        owner: str, the id of the job that what is written belongs to; None
+            for nobody's.
+
     Raises:
-        ConfigError: the URL names no bucket.
+        ConfigError: the URL names no folder of a bucket.
     """
 
     def __init__(self, url, timeout_seconds):
-        bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
-        if not bucket:
-            raise ConfigError(
-                f"{url} names no bucket; give gs://bucket/folder."
-            )
-        self.bucket_name = bucket
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self.url = f"{SCHEME}{bucket}/{self.prefix}".rstrip("/")
+        place = places.parse(url)
+        self.bucket_name = place.bucket
+        self.prefix = f"{place.path}/" if place.path else ""
+        self.url = str(place)
+        self.owner = None
         self.bytes_sent = 0
         self._settings = {
             "retry": DEFAULT_RETRY.with_timeout(timeout_seconds),
             "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
         }
         with self._errors("signing in"):
-            self._bucket = gcs.Client().bucket(bucket)
+            self._bucket = gcs.Client().bucket(place.bucket)
 
     def list(self, folder=""):
         """Returns the `ObjectInfo` of every object, by name.
+
+        The placeholders of folders, which the console and other tools make,
+        are left out.
 
         Args:
             folder: only names that start with this.
@@ -97,7 +101,9 @@ class ObjectStore:
                 )
             )
         return {
-            blob.name.removeprefix(self.prefix): _info(blob) for blob in blobs
+            blob.name.removeprefix(self.prefix): _info(blob)
+            for blob in blobs
+            if not _is_placeholder(blob)
         }
 
     def read(self, name, generation=None):
@@ -132,19 +138,20 @@ class ObjectStore:
                 return None
             return _info(blob)
 
-    def write(self, name, content, generation=_NEW):
+    def write(self, name, content, generation=_NEW, owner=None):
         """Writes an object in one act; returns its `ObjectInfo`.
 
         Args:
             name: str.
             content: bytes.
             generation: int, the version that it replaces; 0: there is none.
+            owner: str, in place of that of the store.
 
         Raises:
             ObjectChangedError: it has another generation by now.
         """
         with self._errors("writing", name):
-            blob = self._blob(name)
+            blob = self._blob(name, owner)
             try:
                 self.bytes_sent += len(content)
                 blob.upload_from_string(
@@ -155,8 +162,18 @@ class ObjectStore:
                     **self._settings,
                 )
             except api_exceptions.PreconditionFailed:
-                return self._committed(name, len(content), crc32c(content))
+                return self._committed(blob, len(content), crc32c(content))
             return _info(blob)
+
+    def mark(self, name, generation):
+        """Makes an object that is there one of the store's owner.
+
+        Raises:
+            ObjectChangedError: it has another generation by now.
+        """
+        with self._errors("marking", name):
+            blob = self._blob(name)
+            blob.patch(if_generation_match=generation, **self._settings)
 
     def append(self, name, tail, before, whole_crc32c):
         """Adds bytes to an object, sending only these; returns its info.
@@ -183,7 +200,7 @@ class ObjectStore:
                 after = _info(blob)
             except api_exceptions.PreconditionFailed:
                 after = self._committed(
-                    name, before.size + len(tail), whole_crc32c
+                    blob, before.size + len(tail), whole_crc32c
                 )
         if after.crc32c != whole_crc32c:
             raise self._changed(name)
@@ -206,13 +223,18 @@ class ObjectStore:
             except api_exceptions.PreconditionFailed as error:
                 raise self._changed(name) from error
 
-    def _blob(self, name):
-        return self._bucket.blob(self.prefix + name)
+    def _blob(self, name, owner=None):
+        blob = self._bucket.blob(self.prefix + name)
+        if owner := owner or self.owner:
+            blob.metadata = {OWNER: owner}
+        return blob
 
-    def _committed(self, name, size, crc):
+    def _committed(self, blob, size, crc):
         """After a 412: was it our own request, whose answer was lost?"""
+        name = blob.name.removeprefix(self.prefix)
         found = self.info(name)
-        if found is None or (found.size, found.crc32c) != (size, crc):
+        ours = (size, crc, _owner(blob))
+        if found is None or (found.size, found.crc32c, found.owner) != ours:
             raise self._changed(name)
         return found
 
@@ -289,9 +311,22 @@ def crc32c(content):
 def _info(blob):
     return ObjectInfo(
         generation=int(blob.generation),
-        size=int(blob.size),
-        crc32c=int.from_bytes(base64.b64decode(blob.crc32c), "big"),
+        # Some servers leave out what is 0 or empty.
+        size=int(blob.size or 0),
+        crc32c=int.from_bytes(base64.b64decode(blob.crc32c or ""), "big"),
         updated=blob.updated,
+        owner=_owner(blob),
+    )
+
+
+def _owner(blob):
+    return (blob.metadata or {}).get(OWNER)
+
+
+def _is_placeholder(blob):
+    """Whether an object stands for a folder, which a bucket does not have."""
+    return blob.name.endswith("/") or (
+        blob.size is None and _owner(blob) is None
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 import trainer
 from tests import gcs
 from tests.e2e.jobs import SMALL, wait_for
-from tests.soak import BucketPlace, differences
+from tests.job_places import BucketPlace
+from tests.soak import differences
 from tests.test_datasets import write_idx_folder
 from trainer import checkpoint
 from trainer.claim import STALE_SECONDS
