@@ -1,7 +1,9 @@
+import hypothesis
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
 
 from trainer.config import TrainConfig
 from trainer.model import VAE, Sampler, build_decoder, build_encoder, build_vae
@@ -67,6 +69,41 @@ def test_decoder_is_the_seeds():
 def test_other_image_sizes_keep_their_size():
     vae = build_vae(TrainConfig(latent_dim=3), (12, 20, 1))
     assert vae(np.zeros((2, 12, 20, 1), np.float32)).shape == (2, 12, 20, 1)
+
+
+@hypothesis.settings(max_examples=10, deadline=None)
+@hypothesis.given(
+    sides=st.tuples(*[st.integers(1, 8)] * 2), channels=st.sampled_from([1, 3])
+)
+def test_the_decoder_gives_what_the_encoder_takes(sides, channels):
+    shape = (4 * sides[0], 4 * sides[1], channels)
+    encoder, decoder = build_encoder(2, shape), build_decoder(2, shape)
+    assert encoder.input_shape == decoder.output_shape == (None, *shape)
+    vae = VAE(encoder, decoder)
+    images = np.random.default_rng(0).uniform(size=(3, *shape))
+    assert vae(images.astype("f")).shape == images.shape
+
+
+BAD_SHAPES = st.one_of(
+    st.tuples(*[st.integers(-4, 40)] * 3).filter(
+        lambda shape: (
+            min(shape[:2]) < 4
+            or any(side % 4 for side in shape[:2])
+            or shape[2] not in (1, 3)
+        )
+    ),
+    st.lists(st.just(4), max_size=2),
+    st.lists(st.just(4), min_size=4, max_size=5),
+    st.sampled_from([28, None, "28", (28.0, 28.0, 1.0), (None, 28, 1)]),
+)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(shape=BAD_SHAPES)
+def test_a_shape_that_the_layers_cannot_take_is_refused(shape):
+    for build in (build_encoder, build_decoder):
+        with pytest.raises(ValueError, match="sides divisible by 4 and 1 or 3"):
+            build(2, shape)
 
 
 def test_sampler_is_mean_plus_deviation_times_noise():
@@ -171,3 +208,132 @@ def test_fit_under_a_strategy_has_the_gradient_of_one_device():
     assert (
         max(np.abs(a - s).max() for a, s in zip(one, start, strict=True)) > 1e-3
     )
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", "gaussian"])
+def test_images_of_three_channels_are_learned(loss):
+    shape = (8, 8, 3)
+    # Each channel has a value of its own, which one channel could not give.
+    images = np.empty((256, *shape), np.float32)
+    images[:] = [0.1, 0.5, 0.9]
+    vae = VAE(
+        build_encoder(2, shape),
+        build_decoder(2, shape),
+        reconstruction_loss=loss,
+    )
+    vae.compile(optimizer=keras.optimizers.Adam(0.01))
+    vae.fit(images, batch_size=16, epochs=10, verbose=0)
+    found = vae.predict(images[:4], verbose=0)
+    np.testing.assert_allclose(found, images[:4], atol=0.1)
+
+
+SIDE = 8
+GOOD = np.random.default_rng(0).uniform(size=(16, SIDE, SIDE, 1)).astype("f")
+WITH_NAN = np.where(np.arange(16)[:, None, None, None] == 9, np.nan, GOOD)
+# What the message says of each.
+BAD_IMAGES = {
+    "uint8": ((255 * GOOD).astype(np.uint8), "pixels are uint8"),
+    "int64": ((2 * GOOD).astype(np.int64), "pixels are int64"),
+    "0 to 255": (255 * GOOD, "not all from 0 to 1"),
+    "-1 to 1": (2 * GOOD - 1, "not all from 0 to 1"),
+    "0 to 1.001": (np.where(GOOD > 0.5, 1.001, GOOD), "not all from 0 to 1"),
+    "NaN": (WITH_NAN, "not all from 0 to 1"),
+    "infinity": (GOOD + np.inf, "not all from 0 to 1"),
+    "no channels": (GOOD[..., 0], "the encoder takes"),
+    "3 channels": (np.repeat(GOOD, 3, axis=3), "the encoder takes"),
+    "4x4": (GOOD[:, :4, :4], "the encoder takes"),
+    "16x16": (np.tile(GOOD, (1, 2, 2, 1)), "the encoder takes"),
+}
+BATCHES = tf.data.Dataset.from_tensor_slices
+WAYS = {
+    "fit": ({}, lambda vae, x: vae.fit(x, batch_size=8, verbose=0)),
+    "fit with labels": (
+        {},
+        lambda vae, x: vae.fit(x, np.zeros(16), batch_size=8, verbose=0),
+    ),
+    "fit a dataset": (
+        {"steps_per_execution": 2},
+        lambda vae, x: vae.fit(BATCHES(x).batch(8), shuffle=False, verbose=0),
+    ),
+    "fit eagerly": (
+        {"run_eagerly": True},
+        lambda vae, x: vae.fit(x, batch_size=8, verbose=0),
+    ),
+    "validate": (
+        {},
+        lambda vae, x: vae.fit(GOOD, validation_data=(x,), verbose=0),
+    ),
+    "evaluate": ({}, lambda vae, x: vae.evaluate(x, batch_size=8, verbose=0)),
+}
+
+
+def small_vae(**settings):
+    shape = (SIDE, SIDE, 1)
+    vae = VAE(build_encoder(2, shape), build_decoder(2, shape))
+    vae.compile(optimizer="adam", **settings)
+    return vae
+
+
+@pytest.mark.parametrize(
+    ("way", "bad"),
+    [
+        *(("fit eagerly", bad) for bad in BAD_IMAGES),
+        *(
+            (way, bad)
+            for way in WAYS
+            if way != "fit eagerly"
+            for bad in ("uint8", "0 to 255", "NaN", "no channels")
+        ),
+    ],
+)
+def test_images_that_fit_cannot_learn_from_are_refused(way, bad):
+    settings, use = WAYS[way]
+    images, message = BAD_IMAGES[bad]
+    vae = small_vae(**settings)
+    before = vae.get_weights()
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError), match=message
+    ):
+        use(vae, images)
+    if way != "validate" and bad != "NaN":  # It is in the second batch.
+        for weight, now in zip(before, vae.get_weights(), strict=True):
+            np.testing.assert_array_equal(now, weight)
+    assert all(np.isfinite(weight).all() for weight in vae.get_weights())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_images_from_0_to_1_are_learned_from(way):
+    settings, use = WAYS[way]
+    kinds = "float32", "float64", "float16", "bool"
+    for kind in kinds if way == "fit eagerly" else kinds[:1]:
+        assert use(small_vae(**settings), np.round(GOOD).astype(kind))
+
+
+def test_xla_does_not_silence_the_check():
+    """It compiles no assertion, and Keras uses it on a GPU unasked."""
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        vae = small_vae(jit_compile=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 1"):
+        vae.fit(255 * GOOD, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "message"),
+    [
+        ((2, (8, 8, 1)), (3, (8, 8, 1)), "build both for one latent_dim"),
+        ((2, (8, 8, 3)), (2, (8, 8, 1)), "build both for one image_shape"),
+        ((2, (8, 8, 1)), (2, (8, 12, 1)), "build both for one image_shape"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(
+    encoder, decoder, message
+):
+    with pytest.raises(ValueError, match=message):
+        VAE(build_encoder(*encoder), build_decoder(*decoder))
+
+
+def test_an_encoder_of_one_output_is_refused():
+    whole = build_encoder(2, (8, 8, 1))
+    one = keras.Model(whole.inputs, whole.outputs[0])
+    with pytest.raises(ValueError, match=r"\[z_mean, z_log_var\]"):
+        VAE(one, build_decoder(2, (8, 8, 1)))

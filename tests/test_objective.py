@@ -27,8 +27,11 @@ def test_bernoulli_stays_finite_at_certain_pixels():
 
 
 @pytest.mark.parametrize("deviation", [0.05, 1.0, 3.0])
-def test_gaussian_is_the_log_density_of_every_pixel(deviation):
-    images, means = np.random.default_rng(0).uniform(size=(2, 3, 4, 8, 1))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gaussian_is_the_log_density_of_every_pixel(deviation, channels):
+    images, means = np.random.default_rng(0).uniform(
+        size=(2, 3, 4, 8, channels)
+    )
     log_variance = tf.constant(2 * np.log(deviation))
     loss = objective.gaussian_negative_log_likelihood(
         tf.constant(images), means, log_variance

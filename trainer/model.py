@@ -1,5 +1,7 @@
 """The seed's model in Keras: Sampler, encoder, decoder, VAE."""
 
+import operator
+
 import keras
 import tensorflow as tf
 
@@ -39,12 +41,17 @@ def build_encoder(latent_dim, image_shape=(28, 28, 1), seed=0):
 
     Args:
         latent_dim: int, number of latent units.
-        image_shape: (height, width, 1), sides divisible by 4.
+        image_shape: (height, width, channels), sides divisible by 4, with 1
+            or 3 channels.
         seed: int; the weights are a function of it.
 
     Returns:
         A `keras.Model`; 75,808 parameters at latent_dim 200.
+
+    Raises:
+        ValueError: it cannot take images of that shape.
     """
+    image_shape = _checked_shape(image_shape)
     seeds = iter(randomness.initializer_seeds(seed, 9)[:5])
     images = keras.Input(image_shape, name="images", dtype=_input_dtype())
     x = keras.layers.Conv2D(
@@ -74,13 +81,16 @@ def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
 
     Args:
         latent_dim: int, number of latent units.
-        image_shape: (height, width, 1), sides divisible by 4.
+        image_shape: as of `build_encoder`.
         seed: int; the weights are a function of it.
 
     Returns:
         A `keras.Model`; 686,017 parameters at latent_dim 200.
+
+    Raises:
+        ValueError: it cannot give images of that shape.
     """
-    height, width, _ = image_shape
+    height, width, channels = _checked_shape(image_shape)
     seeds = iter(randomness.initializer_seeds(seed, 9)[5:])
     z = keras.Input((latent_dim,), name="z", dtype=_input_dtype())
     x = keras.layers.Dense(
@@ -99,10 +109,30 @@ def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
         kernel_initializer=_glorot(seeds), name="decoder_conv_2",
     )(x)  # fmt: skip
     images = keras.layers.Conv2DTranspose(
-        1, 3, strides=1, padding="same", activation="sigmoid",
+        channels, 3, strides=1, padding="same", activation="sigmoid",
         kernel_initializer=_glorot(seeds), name="decoder_conv_3",
     )(x)  # fmt: skip
     return keras.Model(z, images, name="decoder")
+
+
+def _checked_shape(image_shape):
+    """Returns (height, width, channels) of images that the layers can take."""
+    try:
+        height, width, channels = map(operator.index, image_shape)
+        fits = (
+            min(height, width) >= 4
+            and height % 4 == width % 4 == 0
+            and channels in (1, 3)
+        )
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"image_shape={image_shape} is not (height, width, channels) with "
+            "sides divisible by 4 and 1 or 3 channels, for instance "
+            "(28, 28, 1); pad or crop the images."
+        )
+    return height, width, channels
 
 
 def _input_dtype():
@@ -158,11 +188,12 @@ class VAE(keras.Model):
 
     The training job has a loop of its own; `compile` and `fit` are for
     notebooks: `vae.compile(optimizer="adam"); vae.fit(images)` with images
-    in [0, 1] of shape (N, height, width, 1).
+    in [0, 1] of shape (N, height, width, channels). Others are refused, with
+    a ValueError or, of pixels out of range, an InvalidArgumentError.
 
     Args:
-        encoder: model from images to [z_mean, z_log_var].
-        decoder: model from z to images in [0, 1].
+        encoder: functional model from images to [z_mean, z_log_var].
+        decoder: functional model from z to images in [0, 1].
         reconstruction_loss: `"mse"`, `"bce"` or `"gaussian"`.
         beta: weight of the KL divergence in `fit`; the job has a warm-up.
         **kwargs: of `keras.Model`.
@@ -172,12 +203,19 @@ class VAE(keras.Model):
             the logarithm of every pixel's variance.
         likelihood_weights: list of the weights that the likelihood has beside
             the decoder's: `log_variance` or nothing.
+
+    Raises:
+        ValueError: the encoder and the decoder do not fit each other.
     """
 
     def __init__(
         self, encoder, decoder, *, reconstruction_loss="mse", beta=1.0, **kwargs
     ):
         super().__init__(**kwargs)
+        # Keras would compile the whole step of `fit` with XLA on a GPU, and
+        # XLA drops the check of the pixels.
+        self.supports_jit = False
+        _check_pair(encoder, decoder)
         self.encoder = encoder
         self.decoder = decoder
         self._decode = last_layer.decode(decoder)
@@ -224,7 +262,7 @@ class VAE(keras.Model):
         """Returns the parts of the objective, per image.
 
         Args:
-            images: tensor of shape (batch, height, width, 1), in [0, 1].
+            images: tensor of shape (batch, height, width, channels), in [0, 1].
             epsilon: noise of shape (batch, latent_dim), or None for random.
 
         Returns:
@@ -251,7 +289,7 @@ class VAE(keras.Model):
         """Returns the reconstruction term of the objective, per image.
 
         Args:
-            images: tensor of shape (batch, height, width, 1), in [0, 1].
+            images: tensor of shape (batch, height, width, channels), in [0, 1].
             reconstructions: tensor of the same shape and dtype.
 
         Returns:
@@ -283,6 +321,7 @@ class VAE(keras.Model):
     def _batch_losses(self, images):
         if isinstance(images, tuple):  # fit(images, labels): labels unused.
             images = images[0]
+        images = _checked_images(images, self.encoder)
         reconstruction, kl_of_units, _ = self.terms(images)
         reconstruction = tf.reduce_mean(reconstruction)
         kl = tf.reduce_mean(tf.reduce_sum(kl_of_units, axis=1))
@@ -296,6 +335,60 @@ class VAE(keras.Model):
         for tracker in self.metrics:
             tracker.update_state(losses[tracker.name])
         return {tracker.name: tracker.result() for tracker in self.metrics}
+
+
+def _check_pair(encoder, decoder):
+    if list(encoder.output_shape) != [decoder.input_shape] * 2:
+        raise ValueError(
+            f"The encoder gives {encoder.output_shape} and the decoder takes "
+            f"{decoder.input_shape}; build both for one latent_dim, so that "
+            "[z_mean, z_log_var] are each what the decoder takes."
+        )
+    if decoder.output_shape != encoder.input_shape:
+        raise ValueError(
+            f"The encoder takes images of {encoder.input_shape[1:]} but the "
+            f"decoder gives {decoder.output_shape[1:]}; build both for one "
+            "image_shape."
+        )
+
+
+def _checked_images(images, encoder):
+    """Returns images as an encoder sees them, if they are what it takes.
+
+    A loss would broadcast images of another shape, and grow without bound
+    with pixels from 0 to 255.
+
+    Raises:
+        ValueError: their shape or their type is another.
+        tf.errors.InvalidArgumentError: when the step runs, a pixel is not
+            from 0 to 1.
+    """
+    images = tf.convert_to_tensor(images)
+    if images.dtype.is_integer:
+        raise ValueError(
+            f"The pixels are {images.dtype.name}, but must be floats from 0 "
+            "to 1; divide those of an image file by 255."
+        )
+    if not images.shape.is_compatible_with(encoder.input_shape):
+        raise ValueError(
+            f"The images are a batch of shape {images.shape}, but the encoder "
+            f"takes {encoder.input_shape}; reshape, pad or crop them."
+        )
+    images = tf.ensure_shape(images, encoder.input_shape)
+    images = tf.cast(images, encoder.compute_dtype)
+    are_fractions = tf.debugging.Assert(
+        tf.reduce_all((images >= 0) & (images <= 1)),
+        [
+            "The pixels are not all from 0 to 1, but from",
+            tf.reduce_min(images),
+            "to",
+            tf.reduce_max(images),
+            "; divide those of an image file by 255, and leave no NaN.",
+        ],
+    )
+    # So that no weight has changed when they are not.
+    with tf.control_dependencies([are_fractions]):
+        return tf.identity(images)
 
 
 def _glorot(seeds):

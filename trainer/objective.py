@@ -16,7 +16,7 @@ def squared_error(images, reconstructions):
     variance 1/2 around the reconstruction.
 
     Args:
-        images: tensor of shape (batch, height, width, 1), in [0, 1].
+        images: tensor of shape (batch, height, width, channels), in [0, 1].
         reconstructions: tensor of the same shape and dtype.
 
     Returns:
@@ -32,7 +32,7 @@ def bernoulli_cross_entropy(images, reconstructions):
     the reconstruction (Kingma & Welling 2014, appendix C.1, equation 11).
 
     Args:
-        images: tensor of shape (batch, height, width, 1), in [0, 1].
+        images: tensor of shape (batch, height, width, channels), in [0, 1].
         reconstructions: tensor of the same shape and dtype, in [0, 1].
 
     Returns:
@@ -48,20 +48,21 @@ def bernoulli_cross_entropy(images, reconstructions):
 def gaussian_negative_log_likelihood(images, reconstructions, log_variance):
     """-log p(x | z) of a Gaussian with one variance for all pixels, in nats.
 
+    A pixel is a value, of which an image has height x width x channels.
     pixels/2 (log 2 pi + log var) + squared error / (2 var), of a density: it
     is negative where the pixels are known better than to about 1/4. The best
     variance is the mean squared error of a pixel (Rybkin, Daniilidis & Levine
     2021, "Simple and effective VAE training with calibrated decoders").
 
     Args:
-        images: tensor of shape (batch, height, width, 1), in [0, 1].
+        images: tensor of shape (batch, height, width, channels), in [0, 1].
         reconstructions: tensor of the same shape and dtype, the means.
         log_variance: tensor of shape () and the same dtype.
 
     Returns:
         Tensor of shape (batch,).
     """
-    pixels = images.shape[1] * images.shape[2]
+    pixels = images.shape[1:].num_elements()
     return 0.5 * (
         pixels * (math.log(2 * math.pi) + log_variance)
         + squared_error(images, reconstructions) * tf.exp(-log_variance)
