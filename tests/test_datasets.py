@@ -296,10 +296,11 @@ def test_what_a_killed_download_left_is_removed(server, console, stop):
 
 
 def test_fallback_is_loud_and_only_for_new_jobs(
-    tmp_path, console, stop, capsys
+    tmp_path, monkeypatch, console, stop, capsys
 ):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     config = TrainConfig(
-        data_dir=str(tmp_path / "none"),
+        data_url="http://127.0.0.1:9",
         dataset_fallback="synthetic",
         train_examples=10,
         test_examples=10,
@@ -310,6 +311,25 @@ def test_fallback_is_loud_and_only_for_new_jobs(
         datasets.load(config, console, stop, recorded_name="fashion_mnist")
     resumed = datasets.load(config, console, stop, recorded_name="synthetic")
     assert resumed.name == "synthetic"
+
+
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "idx"])
+@pytest.mark.parametrize("recorded_name", [None, "fashion_mnist", "idx"])
+def test_nothing_stands_in_for_a_folder_that_was_named(
+    tmp_path, console, stop, dataset, recorded_name
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    write_idx_folder(tmp_path / "part")
+    (tmp_path / "part" / "t10k-images-idx3-ubyte.gz").unlink()
+    for name in ("none", "empty", "file", "part"):
+        config = TrainConfig(
+            dataset=dataset,
+            data_dir=str(tmp_path / name),
+            dataset_fallback="synthetic",
+        )
+        with pytest.raises(DataError, match=str(tmp_path / name)):
+            datasets.load(config, console, stop, recorded_name=recorded_name)
 
 
 def test_fallback_does_not_hide_damaged_data(folder, console, stop):

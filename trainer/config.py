@@ -70,7 +70,7 @@ class TrainConfig:
     )
     dataset_fallback: str = _setting(
         "none",
-        "what a new job trains on when the data cannot be had",
+        "what a new job without data_dir trains on when the data cannot be had",
         choices=("none", "synthetic"),
     )
     train_examples: int = _setting(

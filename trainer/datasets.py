@@ -55,6 +55,16 @@ class Dataset:
         """(height, width, 1)."""
         return self.train_images.shape[1:]
 
+    def description(self):
+        """Returns what a job's record says of the data, as JSON values."""
+        return {
+            "name": self.name,
+            "train_examples": len(self.train_images),
+            "test_examples": len(self.test_images),
+            "image_shape": list(self.image_shape),
+            "md5": self.md5,
+        }
+
     @property
     def held_out(self):
         """The split that a training is watched on.
@@ -92,7 +102,8 @@ def load(config, console, stop, *, recorded_name=None):
         console: a `progress.Console`, for the download and warnings.
         stop: a `StopSignal`, checked during the download.
         recorded_name: what the job directory says the job trains on. A
-            resumed job uses that, or stops.
+            resumed job uses that, or stops. When it has fewer examples than
+            it had, that is for the job's record to say, not for a flag.
 
     Raises:
         DataUnavailableError: the data cannot be had.
@@ -100,24 +111,49 @@ def load(config, console, stop, *, recorded_name=None):
         ConfigError: more examples were asked for than there are, or there
             are too few.
     """
+    data = _find(config, console, stop, recorded_name)
+    data = _first_examples(data, config, recorded_name)
+    return split_and_draw(data) if config.binarize == "dynamic" else data
+
+
+def check_folder(config, recorded_name):
+    """Refuses a folder of files for a job that trains on drawn images.
+
+    Args:
+        config: a `TrainConfig`.
+        recorded_name: what the job is recorded to train on.
+
+    Raises:
+        ConfigError: there is such a folder.
+    """
+    if recorded_name == "synthetic" and config.data_dir:
+        raise ConfigError(
+            f"--data_dir={config.data_dir} was given, but this job trains on "
+            "synthetic images, since the real ones could not be had when it "
+            "began; leave --data_dir out to go on with those, or give another "
+            "--job_dir."
+        )
+
+
+def _find(config, console, stop, recorded_name):
     if "synthetic" in (config.dataset, recorded_name):
-        return _as_asked(_synthetic(config), config)
+        return _synthetic(config)
     try:
-        return _as_asked(_load_files(config, console, stop), config)
+        return _load_files(config, console, stop)
     except DataUnavailableError as error:
-        if config.dataset_fallback == "none" or recorded_name:
+        # Nothing stands in for a folder that the user named.
+        if (
+            config.dataset_fallback == "none"
+            or config.data_dir
+            or recorded_name
+        ):
             raise
         console.warning(
             f"{error} Training on SYNTHETIC images instead "
             "(--dataset_fallback=synthetic): the losses do not compare with "
             "Fashion-MNIST."
         )
-        return _as_asked(_synthetic(config), config)
-
-
-def _as_asked(data, config):
-    data = _first_examples(data, config)
-    return split_and_draw(data) if config.binarize == "dynamic" else data
+        return _synthetic(config)
 
 
 def _load_files(config, console, stop):
@@ -431,12 +467,12 @@ def _synthetic(config):
     )
 
 
-def _first_examples(data, config):
+def _first_examples(data, config, recorded_name):
     limits = {}
     for split in ("train", "test"):
         wanted = getattr(config, f"{split}_examples")
         available = len(getattr(data, f"{split}_images"))
-        if wanted > available:
+        if wanted > available and not recorded_name:
             raise ConfigError(
                 f"--{split}_examples={wanted} is more than the {available} "
                 f"{split} images of {data.name}; give at most that, or 0 for "

@@ -17,7 +17,7 @@ import uuid
 
 from trainer import __version__, arithmetic, files, places
 from trainer.config import TrainConfig
-from trainer.errors import ConfigError, JobDirError
+from trainer.errors import ConfigError, DataError, JobDirError
 
 # 2: the arithmetic is in the record, and a version that does not know that
 # would train with its own.
@@ -243,12 +243,38 @@ class JobDir:
         self._refuse(differences)
         return name
 
-    def write_record(self, config, data, jit_compile, cluster):
-        """Records a new job, or a new session of a recorded one.
+    def check_resume(self, data, jit_compile):
+        """Refuses to go on with other data, or compiled in another way.
 
         Raises:
             ConfigError: the recorded job has other data or another jit.
         """
+        recorded = self.record()
+        differences = _other_data(recorded, data)
+        if jit_compile != recorded["jit_compile"]:
+            differences.append(
+                f"--jit_compile={str(jit_compile).lower()} (was "
+                f"{str(recorded['jit_compile']).lower()})"
+            )
+        self._refuse(differences)
+
+    def check_data(self, data):
+        """Refuses to judge a model by other data than it was trained on.
+
+        Raises:
+            DataError: the recorded job has other data.
+        """
+        if differences := _other_data(self.record(), data):
+            folder = self.config().data_dir
+            now = f"{folder} holds" if folder else "there is"
+            raise DataError(
+                f"{self.location} was trained on other data than {now} now: "
+                f"{'; '.join(differences)}. Restore the data that its "
+                "config.json records, or give another --job_dir."
+            )
+
+    def write_record(self, config, data, jit_compile, cluster):
+        """Records a new job, or a new session of a recorded one."""
         now = datetime.datetime.now(datetime.timezone.utc)
         version = self.arithmetic()
         fresh = {
@@ -256,21 +282,13 @@ class JobDir:
             "id": self.id(),
             "arithmetic": version,
             "config": config.to_json(),
-            "data": {
-                "name": data.name,
-                "train_examples": len(data.train_images),
-                "test_examples": len(data.test_images),
-                "image_shape": list(data.image_shape),
-                "md5": data.md5,
-            },
+            "data": data.description(),
             "jit_compile": jit_compile,
             "versions": versions(),
         }
         sessions = []
         if self.exists:
-            recorded = self.record()
-            self._refuse(_other_data(recorded, fresh))
-            sessions = recorded["sessions"]
+            sessions = self.record()["sessions"]
         fresh["sessions"] = [
             *sessions,
             {
@@ -409,24 +427,21 @@ def versions():
     }
 
 
-def _other_data(recorded, fresh):
-    """Returns a phrase for each difference that would change the numbers."""
-    differences = []
-    if fresh["jit_compile"] != recorded["jit_compile"]:
-        differences.append(
-            f"--jit_compile={str(fresh['jit_compile']).lower()} (was "
-            f"{str(recorded['jit_compile']).lower()})"
-        )
-    now, was = dict(fresh["data"]), dict(recorded["data"])
-    now_md5, was_md5 = now.pop("md5"), was.pop("md5")
-    differences += [
-        f"data {name} {now[name]} (was {was[name]})"
-        for name in now
-        if now[name] != was[name]
-    ]
-    differences += [
-        f"MD5 of {name} {now_md5.get(name)} (was {was_md5.get(name)})"
+def _other_data(recorded, data):
+    """Returns a phrase for each difference of data from what a job recorded.
+
+    An earlier version may have recorded less; what it did not say is no
+    difference.
+    """
+    was, now = recorded["data"], data.description()
+    was_md5, now_md5 = was.get("md5", now["md5"]), now.pop("md5")
+    return [
+        f"data {name} {value} (was {was[name]})"
+        for name, value in now.items()
+        if was.get(name, value) != value
+    ] + [
+        f"MD5 of {name} {now_md5.get(name, 'missing')} (was "
+        f"{was_md5.get(name, 'missing')})"
         for name in sorted(now_md5.keys() | was_md5.keys())
         if now_md5.get(name) != was_md5.get(name)
     ]
-    return differences

@@ -127,8 +127,11 @@ def _lead(config, stop, console, peers=None):
         stop.check()
         recorded_name = job.record()["data"]["name"] if job.exists else None
         data = datasets.load(config, console, stop, recorded_name=recorded_name)
-        schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         jit_compile = _resolve_jit(config, cluster)
+        # Before anything is refused that only other data brings about.
+        if job.exists:
+            job.check_resume(data, jit_compile)
+        schedule = input_pipeline.Schedule.of(config, len(data.train_images))
         job.write_record(config, data, jit_compile, cluster)
         cards.write(job, data.held_out)
         if peers:
@@ -181,6 +184,7 @@ def _follow(config, stop, console, peers):
     )
     cluster = cluster_lib.connect(config, peers.topology)
     ((theirs, _),) = peers.hear("data")
+    datasets.check_folder(config, theirs["name"])
     data = datasets.load(config, console, stop, recorded_name=theirs["name"])
     jit_compile = _resolve_jit(config, cluster)
     ours = _fingerprint(data, jit_compile, cluster)
@@ -237,7 +241,7 @@ def _find_start(job, config, console):
                 "--job_dir, or use --resume=auto to start one."
             )
         return nothing
-    job.check_settings(config)
+    datasets.check_folder(config, job.check_settings(config))
     return checkpoint_lib.restore_newest(job, console) or nothing
 
 

@@ -30,13 +30,16 @@ class Trained:
 
         Raises:
             As `datasets.load`.
+            DataError: it is not what it was.
         """
-        return datasets.load(
+        data = datasets.load(
             self.config,
             console,
             stop,
             recorded_name=self.job.record()["data"]["name"],
         )
+        self.job.check_data(data)
+        return data
 
 
 @contextlib.contextmanager
