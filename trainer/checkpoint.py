@@ -39,12 +39,15 @@ class Checkpoint:
         test_loss: total loss of the held-out images, if this step was
             evaluated: the test set's, or the validation set's if there is one.
         variables: NumPy arrays by name.
+        rows: how many rows of metrics belong to it, by split: those that
+            `summaries.rows_until` gives. None if an earlier version saved it.
     """
 
     step: int
     due: tuple[str, ...]
     test_loss: float | None
     variables: dict[str, np.ndarray]
+    rows: dict[str, int] | None = None
 
 
 def variables_of(vae, optimizer):
@@ -138,6 +141,7 @@ def write_manifest(folder, checkpoint, state):
         "step": checkpoint.step,
         "due": list(checkpoint.due),
         "test_loss": checkpoint.test_loss,
+        "rows": checkpoint.rows,
         "files": {STATE: state},
     }
     manifest["sha256"] = _manifest_digest(manifest)
@@ -193,6 +197,7 @@ def read(folder):
         due=tuple(manifest["due"]),
         test_loss=manifest["test_loss"],
         variables=variables,
+        rows=manifest.get("rows"),
     )
 
 

@@ -14,7 +14,7 @@ from trainer import (
 from trainer.checkpoint import Checkpoint
 from trainer.checkpoint_writer import CheckpointWriter
 from trainer.evaluator import collapse_message, has_collapsed
-from trainer.summaries import Summaries
+from trainer.summaries import Summaries, count_rows, rows_until
 
 _SAMPLE_ROWS = 8
 
@@ -158,6 +158,7 @@ class Recorder:
             variables=checkpoint_lib.snapshot(
                 checkpoint_lib.variables_of(self._vae, self._optimizer)
             ),
+            rows=count_rows(rows_until(self.rows, step, bool(due))),
         )
         self._writer.blocked_seconds += time.monotonic() - started
         # Whatever the rows say is on the disk before the checkpoint is.

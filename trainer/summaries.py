@@ -1,5 +1,6 @@
 """TensorBoard events and metrics.jsonl."""
 
+import collections
 import json
 import re
 import socket
@@ -134,14 +135,8 @@ class Summaries:
     """
 
     def __init__(self, job, step, redo=False, held_out="test"):
-        last_test_step = step - 1 if redo else step
         self._path = job.metrics_path
-        rows = [
-            row
-            for row in read_rows(self._path)
-            if row["step"]
-            <= (step if row["split"] == "train" else last_test_step)
-        ]
+        rows = rows_until(read_rows(self._path), step, redo)
         if self._path.exists():
             files.write_atomically(
                 self._path, "".join(map(_row_text, rows)).encode()
@@ -151,7 +146,9 @@ class Summaries:
         self._metrics = open(self._path, "a", encoding="utf-8")
         self._events = {
             "train": EventWriter(job.train_logs, step + 1),
-            held_out: EventWriter(job.logs / held_out, last_test_step + 1),
+            held_out: EventWriter(
+                job.logs / held_out, _last_held_out_step(step, redo) + 1
+            ),
         }
 
     def write_row(self, row):
@@ -226,6 +223,82 @@ def read_rows(path):
             ) from error
         rows.append(row)
     return rows
+
+
+def rows_until(rows, step, redo):
+    """Returns the rows that belong to the checkpoint of a step.
+
+    Args:
+        rows: list of dicts, as in `metrics.jsonl`.
+        step: the step of the checkpoint.
+        redo: whether that step's evaluation is still due.
+    """
+    last_held_out_step = _last_held_out_step(step, redo)
+    return [
+        row
+        for row in rows
+        if row["step"]
+        <= (step if row["split"] == "train" else last_held_out_step)
+    ]
+
+
+def _last_held_out_step(step, redo):
+    return step - 1 if redo else step
+
+
+def count_rows(rows):
+    """Returns how many rows there are of each split, a dict."""
+    return dict(sorted(collections.Counter(r["split"] for r in rows).items()))
+
+
+def check_rows(job, checkpoint, evaluated_steps):
+    """Refuses to go on without the rows that a checkpoint was saved after.
+
+    Args:
+        job: a claimed `JobDir`.
+        checkpoint: the `Checkpoint` that the job goes on from.
+        evaluated_steps: those up to its step whose checkpoints have a test
+            loss. That much is known where an earlier version has saved them.
+
+    Raises:
+        JobDirError: a row is missing, or not in its place.
+    """
+    rows = rows_until(
+        read_rows(job.metrics_path), checkpoint.step, bool(checkpoint.due)
+    )
+    if fault := _fault_of(rows, checkpoint, evaluated_steps):
+        raise JobDirError(
+            f"{job.location}/metrics.jsonl {fault}; restore it, or start anew "
+            "in another --job_dir."
+        )
+
+
+def _fault_of(rows, checkpoint, evaluated_steps):
+    """Returns what is wrong with the rows of a checkpoint, or None."""
+    found, expected = count_rows(rows), checkpoint.rows
+    if expected is not None and found != expected:
+        splits = sorted(found.keys() | expected.keys())
+        found, expected = (
+            " and ".join(f"{counts.get(split, 0)} {split}" for split in splits)
+            for counts in (found, expected)
+        )
+        return (
+            f"holds {found} rows up to step {checkpoint.step}, but the "
+            f"checkpoint of that step was saved after {expected} rows"
+        )
+    held_out = {row["step"] for row in rows if row["split"] != "train"}
+    if checkpoint.due:
+        held_out.add(checkpoint.step)  # That evaluation is done again.
+    if missing := sorted(set(evaluated_steps) - held_out):
+        return (
+            f"holds no evaluation of step {missing[0]}, but the checkpoint of "
+            "that step has one"
+        )
+    for split in found:
+        steps = [row["step"] for row in rows if row["split"] == split]
+        if steps != sorted(set(steps)):
+            return f"does not have its {split} rows in order, each step once"
+    return None
 
 
 def _row_text(row):

@@ -19,6 +19,7 @@ from trainer import (
     peers as peers_lib,
     pictures,
     projector,
+    summaries,
     topology as topology_lib,
     vertex_environment,
 )
@@ -242,7 +243,13 @@ def _find_start(job, config, console):
             )
         return nothing
     datasets.check_folder(config, job.check_settings(config))
-    return checkpoint_lib.restore_newest(job, console) or nothing
+    start = checkpoint_lib.restore_newest(job, console)
+    if start is None:
+        return nothing
+    steps = checkpoint_lib.list_steps(job)
+    # Before anything is written that would rest on these rows.
+    summaries.check_rows(job, start, checkpoint_lib.test_losses(job, steps))
+    return start
 
 
 def _is_finished(job, config, start):
