@@ -101,7 +101,7 @@ def test_a_file_cut_anywhere_is_missed(finished, tmp_path_factory, cut):
 
 
 @pytest.mark.parametrize(
-    ("row", "other"), itertools.permutations(range(ROWS), 2)
+    ("row", "other"), list(itertools.permutations(range(ROWS), 2))
 )
 def test_a_row_in_the_place_of_another_is_noticed(job_dir, row, other):
     lines = lines_of(job_dir)

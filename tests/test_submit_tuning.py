@@ -54,7 +54,7 @@ def test_a_range_and_a_list_take_the_form_of_their_flag():
 
 
 def test_trials_never_share_a_job_directory():
-    spec = study("--tune=seed=0..9", "--", "--epochs=3")
+    spec = study("--tune=latent_dim=2..9", "--", "--epochs=3")
     trial = spec["trialJobSpec"]
     assert trial["workerPoolSpecs"][0]["containerSpec"]["args"] == [
         "--epochs=3"
@@ -67,7 +67,7 @@ def test_trials_never_share_a_job_directory():
 
 def test_trials_run_on_the_machines_of_a_job():
     words = ("--workers=2", "--gpus=4", "--accelerator=NVIDIA_L4", "--spot")
-    trial = study(*words, "--tune=seed=0..9")["trialJobSpec"]
+    trial = study(*words, "--tune=latent_dim=2..9")["trialJobSpec"]
     job = json.loads(vae_submit(*SUBMIT, *words, "--dry_run").out)["jobSpec"]
     for spec in (trial, job):
         for pool in spec["workerPoolSpecs"]:
@@ -105,8 +105,19 @@ def test_batch_sizes_that_the_replicas_can_split_are_accepted():
         (["--tune=latent_dim=2,"], "neither a range nor a list"),
         (["--tune=latent_dim=2,20:log"], "invalid literal"),
         (["--tune=mixed_precision=a..b"], "neither a range nor a list"),
-        (["--tune=seed=0..9", "--tune=seed=1,2"], "--tune=seed is given twice"),
-        (["--tune=seed=0..9", "--", "--seed=3"], "is tuned, and given after"),
+        (["--tune=seed=0..9"], "would be the luckiest, not the best"),
+        (["--tune=seed=1,2,3"], "seed cannot be tuned, since"),
+        (["--tune=train_examples=1000..60000"], "compared on other data"),
+        (["--tune=train_examples=0,30000"], "train_examples cannot be tuned"),
+        (["--tune=test_examples=0,1000"], "test_examples cannot be tuned"),
+        (
+            ["--tune=epochs=1..9", "--tune=epochs=1,2"],
+            "--tune=epochs is given twice",
+        ),
+        (
+            ["--tune=epochs=1..9", "--", "--epochs=3"],
+            "is tuned, and given after",
+        ),
         (
             ["--workers=3", "--tune=batch_size=96,128"],
             "--batch_size=128 cannot be split evenly among 3 replicas",
@@ -120,14 +131,18 @@ def test_batch_sizes_that_the_replicas_can_split_are_accepted():
             "does not work with",
         ),
         (
-            ["--tune=batch_size=64,256", "--tune=train_examples=1024,128"],
+            ["--tune=batch_size=64,256", "--", "--train_examples=128"],
             "--batch_size=256 is more than the 128 training images",
         ),
         (
-            ["--tune=seed=0..9", "--trials=1", "--parallel_trials=1"],
+            ["--tune=initial_units=5,50", "--tune=latent_dim=200,20"],
+            "--initial_units=50 is more than --latent_dim=20",
+        ),
+        (
+            ["--tune=epochs=1..9", "--trials=1", "--parallel_trials=1"],
             "--tune needs --trials=N",
         ),
-        (["--tune=seed=0..9", "--trials=2"], "is more than --trials=2"),
+        (["--tune=epochs=1..9", "--trials=2"], "is more than --trials=2"),
         ([], "--trials=20 needs at least one --tune"),
     ],
 )

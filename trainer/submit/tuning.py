@@ -24,9 +24,15 @@ TUNABLE = (
     "learning_rate_schedule",
     "max_steps",
     "mixed_precision",
-    "seed",
-    "train_examples",
 )
+# Why a search for the least test loss would find the wrong thing.
+_NOT_COMPARABLE = {
+    "seed": "the trial with the least test loss would be the luckiest, not the "
+    "best; train the best again with other seeds",
+    "train_examples": "trials would be compared on other data: with "
+    "--binarize=dynamic it decides which images are held out, and how the test "
+    "set is drawn",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,10 +111,14 @@ def parse(texts, job):
 def _parse(text):
     name, _, candidates = text.partition("=")
     if name not in TUNABLE:
+        reason = _NOT_COMPARABLE.get(
+            name,
+            "it is no flag of the training, or trials could not be compared by "
+            "their test loss",
+        )
         raise ConfigError(
-            f"--tune={text}: {name} cannot be tuned, since it is no flag of "
-            "the training, or trials could not be compared by their test loss; "
-            f"use {', '.join(TUNABLE)}."
+            f"--tune={text}: {name} cannot be tuned, since {reason}; use "
+            f"{', '.join(TUNABLE)}."
         )
     kind = next(
         field.type
