@@ -23,14 +23,14 @@ LOST = 75
 def run():
     """Runs a function of `Peers` on each worker; returns their outcomes."""
 
-    def run(*bodies, identities=None, timeout=10, stops=None):
+    def run(*bodies, timeout=10, stops=None):
         hosts = tuple(free_hosts(len(bodies)))
 
         def worker(index):
             try:
                 with peers_lib.together(
                     Topology(hosts, index),
-                    (identities or {}).get(index, {"batch_size": 8}),
+                    {"batch_size": 8},
                     timeout,
                     (stops or {}).get(index, StopSignal()),
                     Console(),
@@ -89,15 +89,6 @@ def test_a_chief_that_never_comes_is_named(run):
     assert isinstance(error, PeerLostError)
     assert "The chief (127.0.0.1:" in str(error)
     assert "was not found in 1 seconds" in str(error)
-
-
-def test_other_flags_are_refused_by_name(run):
-    identities = {1: {"batch_size": 16}}
-    chief, worker = run(until_lost, until_lost, identities=identities)
-    assert isinstance(chief, ConfigError)
-    for error in (chief, worker):
-        assert error.exit_code == ConfigError.exit_code
-        assert "--batch_size=16 (the chief has 8)" in str(error)
 
 
 def test_who_stops_says_why_and_all_take_over_the_code(run):
@@ -190,36 +181,43 @@ def test_an_error_of_tensorflow_alone_stays(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "greeting",
-    [b"", b"GET / HTTP/1.1\r\n\r\n", b"vae-peer\xff\xff\xff\xff" + b"\xff" * 8],
+    "header",
+    [
+        [],
+        {},
+        {"kind": ["beat"]},
+        {"kind": "stop"},
+        {"kind": "stop", "content": [1]},
+        {"kind": "lost"},
+        {"kind": "lost", "content": 75},
+        {"kind": "lost", "content": ["75", "lost"]},
+        {"kind": "bye", "content": {}},
+        {"kind": "bye", "content": [75, None]},
+        {"kind": "bye", "content": [7500, "so long"]},
+        {"kind": "bye", "content": [True, "so long"]},
+    ],
+    ids=str,
 )
-def test_a_stranger_on_the_port_does_not_disturb(greeting, monkeypatch):
-    monkeypatch.setattr(meeting, "_HELLO_SECONDS", 0.5)
-    hosts = tuple(free_hosts(2))
+def test_a_worker_that_does_not_speak_as_one_is_lost(run, header):
+    def misfit(peers):
+        peers._send(0, header)
+        return until_lost(peers)
 
-    def worker(index):
-        with peers_lib.together(
-            Topology(hosts, index), {}, 10, StopSignal(), Console()
-        ) as peers:
-            if peers.is_chief:
-                return peers.hear("here")
-            peers.tell("here", None)
-            return peers.wait_for_chief()
+    for error in run(until_lost, misfit):
+        assert isinstance(error, PeerLostError)
+        assert error.exit_code == LOST
+        assert "Lost worker 1 (127.0.0.1:" in str(error)
+        assert "it does not speak as a worker of this job does" in str(error)
 
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        chief = pool.submit(worker, 0)
-        host, _, port = hosts[0].rpartition(":")
-        for _ in range(50):
-            try:
-                stranger = socket.create_connection((host, int(port)))
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        with stranger:
-            stranger.sendall(greeting)
-            other = pool.submit(worker, 1)
-            assert chief.result(20) == [(None, {})]
-            other.result(20)
+
+def test_what_a_worker_says_at_its_end_is_one_line(run):
+    def fails(peers):
+        raise ConfigError("bad\n\x1b[2J" + "x" * 100_000)
+
+    error, _ = run(until_lost, fails)
+    assert error.exit_code == ConfigError.exit_code
+    assert "stopped: bad \\x1b[2Jxxx" in str(error)
+    assert len(str(error)) < 10_000
 
 
 def test_a_chief_behind_an_address_of_somebody_else_listens(stop):

@@ -1,31 +1,32 @@
-"""How the workers of a job find each other, and what they send.
+"""How the workers of a job find each other.
 
 They meet on the chief's port before TensorFlow starts, which then takes it
-over; the connections stay.
+over; the connections stay. Neither side trusts what it finds there.
 """
 
 import contextlib
 import errno
-import json
+import os
 import select
 import socket
-import struct
 import time
 
+from trainer import messages
 from trainer.errors import ConfigError, PeerLostError, TrainerError
+from trainer.reception import Reception
 
 _POLL_SECONDS = 0.25
-_RETRY_SECONDS = 0.5
 _REMINDER_SECONDS = 30.0
-_HELLO_SECONDS = 5.0
-# A message: magic, length of its JSON, length of the bytes that follow.
-_PREFIX = struct.Struct(">8sIQ")
-_MAGIC = b"vae-peer"
-_MAX_HEADER = 1 << 20
+# For a connection to be made, and for a whole message that has begun.
+_ANSWER_SECONDS = 5.0
+# The chief knows who is missing, so it is the one to give up first.
+_GRACE_SECONDS = 10.0
 
 
 def gather(topology, identity, timeout_seconds, stop, console):
     """The chief: waits until all workers have joined.
+
+    Who else comes is ignored, and a worker with other flags sent away.
 
     Args:
         topology: a `Topology`.
@@ -39,60 +40,53 @@ def gather(topology, identity, timeout_seconds, stop, console):
 
     Raises:
         PeerLostError: a worker did not appear in time.
-        ConfigError: a worker was started with other flags.
         InterruptedJobError: the stop signal came.
     """
     end = time.monotonic() + timeout_seconds
-    links = {}
-    expected = range(1, len(topology.hosts))
-    try:
-        with _listener(topology.hosts[0], end, stop) as listener:
+    with (
+        _listener(topology.hosts[0], end, stop) as listener,
+        contextlib.closing(
+            Reception(listener, topology, identity, console)
+        ) as reception,
+    ):
+        try:
             reminder = 0.0
-            while len(links) < len(expected):
+            while missing := [
+                index
+                for index in range(1, len(topology.hosts))
+                if index not in reception.links
+            ]:
                 stop.check()
-                missing = ", ".join(
-                    topology.describe(i) for i in expected if i not in links
-                )
                 if time.monotonic() >= end:
-                    raise PeerLostError(
-                        f"Not found after {timeout_seconds:g} seconds: "
-                        f"{missing}; start all workers, or give them more "
-                        "time with --cluster_timeout_seconds."
+                    raise _not_found(
+                        topology, missing, reception.refused, timeout_seconds
                     )
                 if time.monotonic() >= reminder:
-                    console.line(f"Waiting for {missing}.")
+                    names = ", ".join(map(topology.describe, missing))
+                    console.line(f"Waiting for {names}.")
                     reminder = time.monotonic() + _REMINDER_SECONDS
-                readable, _, _ = select.select(
-                    [listener, *links.values()], [], [], _POLL_SECONDS
-                )
-                for index in [i for i in links if links[i] in readable]:
-                    # It has nothing to say yet: this is its end.
-                    links.pop(index).close()
-                if listener in readable:
-                    link, address = listener.accept()
-                    index = _admit(link, topology, identity)
-                    if index is None:
-                        link.close()
-                        continue
-                    if index in links:
-                        links.pop(index).close()
-                    links[index] = link
-                    console.line(
-                        f"{topology.describe(index)} joined from {address[0]}."
-                    )
-    except TrainerError as error:
-        for link in links.values():
-            with contextlib.suppress(OSError):
-                send(
-                    link,
-                    {"kind": "bye", "content": [error.exit_code, str(error)]},
-                )
-        raise
-    for link in links.values():
-        # An error is noticed by whoever listens to the link.
-        with contextlib.suppress(OSError):
-            send(link, {"kind": "welcome"})
-    return links
+                reception.serve(_POLL_SECONDS)
+        except TrainerError as error:
+            reception.dismiss(error.exit_code, str(error))
+            raise
+        reception.welcome()
+    for link in reception.links.values():
+        link.setblocking(True)
+    return reception.links
+
+
+def _not_found(topology, missing, refused, timeout_seconds):
+    """Returns the error that names the workers that did not come."""
+    names = ", ".join(
+        topology.describe(index)
+        + (f", refused for {refused[index]}" if index in refused else "")
+        for index in missing
+    )
+    return PeerLostError(
+        f"Not found after {timeout_seconds:g} seconds: {names}; start all "
+        "workers with the same flags, or give them more time with "
+        "--cluster_timeout_seconds."
+    )
 
 
 def _listener(host_and_port, end, stop):
@@ -121,41 +115,21 @@ def _listener(host_and_port, end, stop):
                     f"The chief cannot listen on {host_and_port} ({error}); "
                     "check that the port is free and the name is known."
                 ) from error
-            time.sleep(_RETRY_SECONDS)
-
-
-def _admit(link, topology, identity):
-    """Returns the index of the worker that has connected; None for others."""
-    link.settimeout(_HELLO_SECONDS)
-    try:
-        header, _ = receive(link, max_payload=0)
-        index, theirs = header["index"], header["identity"]
-    except (OSError, EOFError, ValueError, KeyError):
-        return None
-    if header["kind"] != "hello" or not 0 < index < len(topology.hosts):
-        return None
-    differences = [
-        f"--{name}={theirs.get(name)} (the chief has {identity.get(name)})"
-        for name in sorted({*identity, *theirs})
-        if theirs.get(name) != identity.get(name)
-    ]
-    if differences:
-        error = ConfigError(
-            f"{topology.describe(index)} was started with "
-            f"{'; '.join(differences)}; give all workers the same."
-        )
-        with contextlib.suppress(OSError):
-            send(
-                link, {"kind": "bye", "content": [error.exit_code, str(error)]}
-            )
-        raise error
-    return index
+            time.sleep(_POLL_SECONDS)
 
 
 def join(topology, identity, timeout_seconds, stop, console):
     """Another worker: connects to the chief, and waits until all are there.
 
-    Args, returns, raises: as `gather`; the one link is that to the chief.
+    What does not answer as the chief does is taken for a chief that is not
+    there yet.
+
+    Args, returns: as `gather`; the one link is that to the chief.
+
+    Raises:
+        PeerLostError: the chief was not found in time, or has stopped.
+        ConfigError: the chief was started with other flags.
+        InterruptedJobError: the stop signal came.
     """
     end = time.monotonic() + timeout_seconds
     hello = {"kind": "hello", "index": topology.index, "identity": identity}
@@ -164,21 +138,14 @@ def join(topology, identity, timeout_seconds, stop, console):
         with contextlib.ExitStack() as unless_welcome:
             try:
                 link = unless_welcome.enter_context(
-                    socket.create_connection(
-                        _address(topology.hosts[0]), timeout=_HELLO_SECONDS
-                    )
+                    _connect(topology.hosts[0], end, stop)
                 )
-                send(link, hello)
-                header = _wait_for_welcome(link, end, stop)
-                if header["kind"] == "welcome":
-                    unless_welcome.pop_all()
-                    return {0: link}
-                if header["kind"] == "bye":
-                    exit_code, reason = header["content"]
-                    error = PeerLostError(f"The chief stopped: {reason}")
-                    error.exit_code = exit_code
-                    raise error
-            except (OSError, EOFError, ValueError, KeyError) as error:
+                messages.send(link, hello)
+                _wait_for_welcome(link, end + _GRACE_SECONDS, stop)
+                unless_welcome.pop_all()
+                link.setblocking(True)
+                return {0: link}
+            except (OSError, EOFError, ValueError) as error:
                 # It is not there yet, or not ready: TensorFlow may still have
                 # the port for a session that is ending.
                 stop.check()
@@ -189,62 +156,81 @@ def join(topology, identity, timeout_seconds, stop, console):
                         "check that this machine can reach it, or give it "
                         "more time with --cluster_timeout_seconds."
                     ) from error
-        time.sleep(_RETRY_SECONDS)
+        time.sleep(_POLL_SECONDS)
+
+
+def _connect(host_and_port, end, stop):
+    """Returns a connected socket that does not block.
+
+    Raises:
+        OSError: nobody listens there, or not within some seconds.
+        InterruptedJobError: the stop signal came.
+    """
+    host, port = _address(host_and_port)
+    for family, *_, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        with contextlib.ExitStack() as unless_connected:
+            try:
+                link = unless_connected.enter_context(
+                    socket.socket(family, socket.SOCK_STREAM)
+                )
+                link.setblocking(False)
+                code = link.connect_ex(address)
+                late = min(end, time.monotonic() + _ANSWER_SECONDS)
+                while code == errno.EINPROGRESS:
+                    stop.check()
+                    if time.monotonic() >= late:
+                        raise TimeoutError("it does not answer")
+                    if select.select([], [link], [], _POLL_SECONDS)[1]:
+                        code = link.getsockopt(
+                            socket.SOL_SOCKET, socket.SO_ERROR
+                        )
+                if code:
+                    raise OSError(code, os.strerror(code))
+                unless_connected.pop_all()
+                return link
+            except OSError as error:
+                failure = error
+    raise failure
 
 
 def _wait_for_welcome(link, end, stop):
+    """Waits until the chief says that all are there.
+
+    Raises:
+        OSError, EOFError, ValueError: it is not the chief that answers, or
+            it does not until `end`.
+        TrainerError: the chief stopped, or refused this worker.
+    """
+    note, begun = messages.Note(link), False
     while True:
-        readable, _, _ = select.select([link], [], [], _POLL_SECONDS)
-        if readable:
-            return receive(link)[0]
         stop.check()
-        # The chief knows who is missing, so it is the one to give up first.
-        if time.monotonic() >= end + 2 * _HELLO_SECONDS:
-            raise TimeoutError("it is waiting for another worker")
+        if time.monotonic() >= end:
+            raise TimeoutError(
+                "its answer is not whole"
+                if begun
+                else "it is waiting for another worker"
+            )
+        if not select.select([link], [], [], _POLL_SECONDS)[0]:
+            continue
+        header = note.read()
+        if header is not None:
+            break
+        if not begun:
+            begun, end = True, min(end, time.monotonic() + _ANSWER_SECONDS)
+    if header["kind"] == "bye":
+        exit_code, reason = messages.farewell(header)
+        if exit_code == ConfigError.exit_code:
+            raise ConfigError(f"The chief refused this worker: {reason}")
+        if exit_code:
+            error = PeerLostError(f"The chief stopped: {reason}")
+            error.exit_code = exit_code
+            raise error
+    if header["kind"] != "welcome":
+        raise ValueError(messages.MISFIT)
 
 
 def _address(host_and_port):
     host, _, port = host_and_port.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def send(link, header, payload=b""):
-    """Sends a message: a JSON value and bytes.
-
-    Raises:
-        OSError: the link is gone.
-    """
-    text = json.dumps(header).encode()
-    link.sendall(_PREFIX.pack(_MAGIC, len(text), len(payload)) + text)
-    if len(payload):
-        link.sendall(payload)
-
-
-def receive(link, max_payload=None):
-    """Returns the next message: a JSON value and bytes.
-
-    Raises:
-        OSError, EOFError: the link is gone.
-        ValueError: something else is at its end.
-    """
-    magic, header_length, payload_length = _PREFIX.unpack(
-        _receive_exactly(link, _PREFIX.size)
-    )
-    if (
-        magic != _MAGIC
-        or header_length > _MAX_HEADER
-        or (max_payload is not None and payload_length > max_payload)
-    ):
-        raise ValueError("it does not speak as a worker of this job does")
-    header = json.loads(_receive_exactly(link, header_length))
-    return header, _receive_exactly(link, payload_length)
-
-
-def _receive_exactly(link, count):
-    received = bytearray()
-    while len(received) < count:
-        piece = link.recv(min(count - len(received), 1 << 20))
-        if not piece:
-            raise EOFError("its connection was closed")
-        received += piece
-    return bytes(received)

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from trainer import meeting, vertex_environment
+from trainer import meeting, messages, vertex_environment
 from trainer.errors import PeerLostError, TrainerError
 
 # A worker that is silent for this long is lost. TensorFlow needs 8 to 9
@@ -100,11 +100,11 @@ class Peers:
                 self.check()
                 self._stop.check()
                 self._changed.wait(_POLL_SECONDS)
-            messages = [
+            heard = [
                 self._inbox[index].pop(kind) for index in sorted(self._inbox)
             ]
         unpacked = []
-        for content, payload in messages:
+        for content, payload in heard:
             with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
                 unpacked.append((content, {n: arrays[n] for n in arrays.files}))
         return unpacked
@@ -167,7 +167,7 @@ class Peers:
 
     def _send(self, index, header, payload=b""):
         with self._locks[index]:
-            meeting.send(self._links[index], header, payload)
+            messages.send(self._links[index], header, payload)
 
     def _beat(self):
         """Shows that this process lives, and forwards its stop signal."""
@@ -197,17 +197,18 @@ class Peers:
         """Takes what a peer sends, until it is lost or says good-bye."""
         try:
             while True:
-                header, payload = meeting.receive(self._links[index])
+                header, payload = messages.receive(self._links[index])
                 kind, content = header["kind"], header.get("content")
                 if kind == "stop":
+                    name = messages.sentence(content)
                     self._stop.request(
-                        f"{content} to {self.topology.describe(index)}"
+                        f"{name} to {self.topology.describe(index)}"
                     )
                 elif kind == "lost":
-                    exit_code, message = content
+                    exit_code, message = messages.farewell(header)
                     self._fail(message, exit_code)
                 elif kind == "bye":
-                    exit_code, reason = content
+                    exit_code, reason = messages.farewell(header)
                     if exit_code or self.is_chief:
                         who = self.topology.describe(index)
                         self._fail(f"The {who} stopped: {reason}", exit_code)
@@ -280,7 +281,7 @@ def together(topology, identity, timeout_seconds, stop, console):
 
     Raises:
         PeerLostError: a worker did not appear, or was lost.
-        ConfigError: a worker was started with other flags.
+        ConfigError: the chief was started with other flags.
         InterruptedJobError: the stop signal came before all were there.
     """
     meet = meeting.gather if topology.is_chief else meeting.join

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests import fuzz_meeting
 from tests.e2e.conftest import ROOT
 from tests.e2e.jobs import SMALL
 from tests.soak import metrics_of
@@ -221,14 +222,23 @@ def test_a_job_moves_between_numbers_of_machines(
     assert max(found.values()) < 1e-10
 
 
-def test_workers_with_other_flags_are_refused(workers, tmp_path):
+def test_a_worker_with_other_flags_is_refused_and_may_come_again(
+    workers, tmp_path
+):
     hosts = free_hosts(2)
     flags = ("--epochs=1",)
     workers.start(0, tmp_path / "job", hosts, flags)
     workers.start(1, tmp_path / "job", hosts, (*flags, "--seed=1"))
-    assert workers.codes() == [2, 2], workers.all_said()
+    assert workers.processes[1].wait(120) == 2, workers.all_said()
+    workers.start(1, tmp_path / "job", hosts, flags)
+    assert workers.codes() == [0, 2, 0], workers.all_said()
     for index in range(2):
         assert "--seed=1 (the chief has 0)" in workers.said(index)
+
+
+def test_strangers_on_the_port_change_nothing(tmp_path):
+    well, report = fuzz_meeting.fuzz(200, 10, seed=0, folder=tmp_path)
+    assert well, report
 
 
 def test_a_role_that_the_job_does_not_have_exits_2(run, job_dir):
