@@ -301,6 +301,19 @@ def test_images_that_fit_cannot_learn_from_are_refused(way, bad):
     assert all(np.isfinite(weight).all() for weight in vae.get_weights())
 
 
+def test_a_model_that_refused_images_learns_from_others():
+    vae = VAE(build_encoder(2), build_decoder(2))
+    vae.compile(optimizer="adam")
+    good = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
+    for bad in (good.astype(np.uint8), np.repeat(good, 3, axis=3), 255 * good):
+        for call in (vae.fit, vae.evaluate):
+            with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+                call(bad, verbose=0)
+    assert np.isfinite(vae.evaluate(good, verbose=0)).all()
+    (loss,) = vae.fit(good, verbose=0).history["total_loss"]
+    assert 0 < loss < 784
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_images_from_0_to_1_are_learned_from(way):
     settings, use = WAYS[way]

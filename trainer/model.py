@@ -1,5 +1,6 @@
 """The seed's model in Keras: Sampler, encoder, decoder, VAE."""
 
+import contextlib
 import operator
 
 import keras
@@ -299,6 +300,25 @@ class VAE(keras.Model):
         return self._reconstruction_loss(
             images, reconstructions, *self.likelihood_weights
         )
+
+    def fit(self, *args, **kwargs):
+        """Trains as `keras.Model.fit`; what it has refused it may be given."""
+        with self._traced_anew_after_an_error():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates as `keras.Model.evaluate`; see `fit`."""
+        with self._traced_anew_after_an_error():
+            return super().evaluate(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _traced_anew_after_an_error(self):
+        try:
+            yield
+        except BaseException:
+            # A function whose tracing broke off cannot be traced once more.
+            self.train_function = self.test_function = None
+            raise
 
     def train_step(self, images):
         """One step of `fit`; returns the three losses as a dict."""
