@@ -3,6 +3,7 @@
     python -m tests.soak --kills=100
     python -m tests.soak --kills=40 --bucket
     python -m tests.soak --kills=40 --workers=2
+    python -m tests.soak --kills=100 --replicas 4 --signals SIGTERM
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
@@ -82,11 +83,22 @@ INTERRUPTED = 75
 WAITS = {"nothing": (0.2, 8.0), "training": (0.2, 4.0), "a row": (0.6, 5.0)}
 KILLS_PER_RUN = 5
 EARLY = ("start-up", "meeting")
+PHASES = (
+    "start-up", "meeting", "loading", "tracing", "training", "evaluation",
+    "images", "saving", "pictures", "ending",
+)  # fmt: skip
+SIGNALS = ("SIGKILL", "SIGTERM")
 
 
 @dataclasses.dataclass
 class Tally:
-    """What happened, over all runs."""
+    """What happened, over all runs.
+
+    Attributes:
+        kills: how many, by phase, signal and worker.
+        slowest_seconds: until all had ended, at most, by signal.
+        slowest_stops: the same of SIGTERM alone, by phase and replicas.
+    """
 
     kills: collections.Counter = dataclasses.field(
         default_factory=collections.Counter
@@ -94,6 +106,9 @@ class Tally:
     restarts: int = 0
     runs: int = 0
     slowest_seconds: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    slowest_stops: collections.Counter = dataclasses.field(
         default_factory=collections.Counter
     )
     differences: list = dataclasses.field(default_factory=list)
@@ -368,7 +383,9 @@ def place_of(number, job_dir, server):
     return place
 
 
-def torture(place, flags, workers, kills, rng, tally, lock, advance):
+def torture(
+    place, flags, workers, replicas, signals, kills, rng, tally, lock, advance
+):
     """Kills a job `kills` times, and then lets it end."""
     done = 0
     while done < kills:
@@ -385,7 +402,7 @@ def torture(place, flags, workers, kills, rng, tally, lock, advance):
                     f"{place.name} exited {codes}:\n{life.output}"
                 )
             break  # It ended before the kill: the next run takes the rest.
-        number = rng.choice((signal.SIGKILL, signal.SIGTERM))
+        number = signal.Signals[rng.choice(signals)]
         victim = rng.randrange(workers)
         phase = life.phase()
         codes, seconds = life.kill(number, victim)
@@ -400,8 +417,11 @@ def torture(place, flags, workers, kills, rng, tally, lock, advance):
         place.move(rng)
         with lock:
             tally.kills[phase, number.name, victim] += 1
-            slowest = tally.slowest_seconds
+            slowest, stops = tally.slowest_seconds, tally.slowest_stops
             slowest[number.name] = max(slowest[number.name], seconds)
+            if number == signal.SIGTERM:
+                where = phase, replicas
+                stops[where] = max(stops[where], seconds)
             if codes[victim] not in expected or any(
                 code not in (INTERRUPTED, 0)
                 for worker, code in enumerate(codes)
@@ -416,7 +436,16 @@ def torture(place, flags, workers, kills, rng, tally, lock, advance):
     return done
 
 
-def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
+def soak(
+    kills,
+    replica_counts,
+    seed,
+    folder,
+    jobs=2,
+    server=None,
+    workers=1,
+    signals=SIGNALS,
+):
     """Kills jobs until enough kills have happened; returns a `Tally`.
 
     Args:
@@ -428,6 +457,7 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
         server: the `gcs.Server` of a bucket for the job directories; None
             puts them into `folder`.
         workers: processes of each run.
+        signals: names of those to kill with.
     """
     tally, lock = Tally(), threading.Lock()
     if workers > 1:
@@ -462,6 +492,8 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
                     place,
                     flags_of[count],
                     workers,
+                    workers * count,
+                    signals,
                     share,
                     random.Random(f"{seed}-{number}"),
                     tally,
@@ -490,17 +522,12 @@ def soak(kills, replica_counts, seed, folder, jobs=2, server=None, workers=1):
 
 
 def report(tally):
-    """Returns the table of a soak."""
-    phases = (
-        "start-up", "meeting", "loading", "tracing", "training", "evaluation",
-        "images", "saving", "pictures", "ending",
-    )  # fmt: skip
-    names = ("SIGKILL", "SIGTERM")
+    """Returns the tables of a soak."""
     victims = sorted({victim for _, _, victim in tally.kills})
-    columns = [(name, victim) for victim in victims for name in names]
+    columns = [(name, victim) for victim in victims for name in SIGNALS]
     head = "".join(f"{f'{name} {victim}':>11}" for name, victim in columns)
     lines = [f"{'phase, worker':<14}{head}"]
-    for phase in phases:
+    for phase in PHASES:
         counts = [tally.kills[phase, name, victim] for name, victim in columns]
         lines.append(f"{phase:<14}" + "".join(f"{n:>11}" for n in counts))
     lines += [
@@ -508,10 +535,28 @@ def report(tally):
         f"{tally.runs} runs compared; all had ended "
         f"{tally.slowest_seconds['SIGTERM']:.1f} s after a SIGTERM, "
         f"{tally.slowest_seconds['SIGKILL']:.1f} s after a SIGKILL",
+        *_slowest_stops(tally),
         *tally.differences,
         f"{len(tally.differences)} differences",
     ]
     return "\n".join(lines)
+
+
+def _slowest_stops(tally):
+    """Returns the lines of a table: the slowest SIGTERM of each phase."""
+    stops = tally.slowest_stops
+    counts = sorted({replicas for _, replicas in stops})
+    lines = [
+        "seconds after the slowest SIGTERM:",
+        f"{'phase, replicas':<16}" + "".join(f"{n:>7}" for n in counts),
+    ]
+    for phase in PHASES:
+        cells = [
+            f"{stops[phase, count]:.1f}" if (phase, count) in stops else "-"
+            for count in counts
+        ]
+        lines.append(f"{phase:<16}" + "".join(f"{cell:>7}" for cell in cells))
+    return lines
 
 
 def main():
@@ -525,6 +570,9 @@ def main():
         "--bucket", action="store_true", help="job directories in a bucket"
     )
     parser.add_argument("--workers", type=int, default=1, help="of each run")
+    parser.add_argument(
+        "--signals", nargs="+", choices=SIGNALS, default=SIGNALS
+    )
     arguments = parser.parse_args()
     # Its reader warns of each restart that it finds in the events.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
@@ -542,6 +590,7 @@ def main():
             arguments.jobs,
             server if arguments.bucket else None,
             arguments.workers,
+            arguments.signals,
         )
     print(report(tally))
     return 1 if tally.differences else 0

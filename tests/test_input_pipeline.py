@@ -1,3 +1,5 @@
+import time
+
 import hypothesis
 import numpy as np
 import pytest
@@ -193,6 +195,54 @@ def test_every_test_image_counts_once(replicas, count):
             seen += list(numbers)
     assert len(elements) == batches
     assert sorted(seen) == list(range(count))
+
+
+def test_passes_over_the_test_set_are_all_alike():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    dataset, batches = input_pipeline.test_batches(
+        numbered_images(50), TrainConfig(batch_size=16), strategy, passes=2
+    )
+    elements = [
+        [
+            strategy.experimental_local_results(values)[replica].numpy()
+            for replica in range(2)
+            for values in element.values()
+        ]
+        for element in dataset
+    ]
+    assert len(elements) == 2 * batches
+    for one, other in zip(elements[:batches], elements[batches:], strict=True):
+        for values, other_values in zip(one, other, strict=True):
+            np.testing.assert_array_equal(values, other_values)
+
+
+def test_iterators_end_at_once():
+    config = TrainConfig(batch_size=16, epochs=2)
+    strategy = tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(4)]
+    )
+    images = numbered_images(100)
+    iterators = [
+        iter(
+            input_pipeline.train_batches(
+                images, config, Schedule.of(config, 100), strategy, 1
+            )
+        )
+        for _ in range(3)
+    ]
+    iterators.append(
+        iter(input_pipeline.test_batches(images, config, strategy)[0])
+    )
+    for iterator in iterators:
+        next(iterator)
+    # A thread that tunes a pipeline (Model::OptimizeLoop in TensorFlow's
+    # model.cc) looks 2.6 s after its start and then 5.1 s after it. Most
+    # iterators with such a thread would wait until then.
+    time.sleep(2.8)
+    started = time.monotonic()
+    iterators.clear()
+    del iterator
+    assert time.monotonic() - started < 1
 
 
 def test_a_batch_larger_than_the_data_is_refused():

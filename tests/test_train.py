@@ -1,4 +1,7 @@
+import contextlib
 import json
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from trainer import checkpoint, cluster, datasets, input_pipeline
 from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
 from trainer.job_dir import JobDir
 from trainer.model import build_vae
+from trainer.progress import Console
 from trainer.stop_signal import StopSignal
 from trainer.train import train_and_evaluate
 
@@ -187,6 +191,46 @@ def test_the_step_is_traced_once(small_config, monkeypatch, stop, console):
     monkeypatch.setattr(train, "make_train_steps", remember)
     train_and_evaluate(small_config(epochs=3), stop=stop, console=console)
     assert [function.traces() for function in functions] == [1]
+
+
+class SlowTraining(Console):
+    """Makes training take some seconds; remembers when each line came."""
+
+    def __init__(self, seconds_per_call):
+        super().__init__()
+        self._seconds_per_call = seconds_per_call
+        self.times = {}
+
+    def line(self, text):
+        self.times[text.split()[0]] = time.monotonic()
+
+    @contextlib.contextmanager
+    def image_bar(self, title, total, done=0):
+        pause = self._seconds_per_call if title == "Training" else 0
+        yield lambda images, note="": time.sleep(pause)
+
+
+def test_the_pictures_follow_the_last_epoch_at_once(small_config):
+    # What ended with the loop used to wait for a thread of tf.data that looks
+    # up 5.1 s and 10.2 s after its start.
+    console = SlowTraining(seconds_per_call=0.6)
+    train_and_evaluate(
+        small_config(
+            virtual_devices=4, epochs=1, steps_per_call=1, image_epochs=0
+        ),
+        console=console,
+    )
+    assert console.times["Epoch"] - console.times["Training"] > 6
+    assert console.times["Drawing"] - console.times["Epoch"] < 2
+
+
+def test_iterators_live_until_the_caller_lets_go(small_config):
+    kept = []
+    train_and_evaluate(small_config(max_steps=1), kept=kept)
+    alive = [weakref.ref(one) for one in kept]
+    assert len(alive) == 2
+    kept.clear()
+    assert [reference() for reference in alive] == [None, None]
 
 
 def test_rows_have_the_documented_keys_and_steps(small_config):

@@ -57,9 +57,12 @@ class Evaluator:
     def __init__(self, vae, config, strategy, images, parts=1):
         self._config = config
         self._count = len(images)
-        self._batches, self._batch_count = input_pipeline.test_batches(
-            images, config, strategy
+        batches, self._batch_count = input_pipeline.test_batches(
+            images, config, strategy, passes=None
         )
+        # One for all runs: to make and to end an iterator takes long, above
+        # all on several GPUs (`input_pipeline.py`).
+        self._iterator = iter(batches)
         self._pacer = CallPacer()
         self._sum_batches = _make_sum_batches(vae, config, strategy, parts)
 
@@ -71,10 +74,10 @@ class Evaluator:
             advance: called with a number of images now and then.
 
         Raises:
-            InterruptedJobError: the stop signal came.
+            InterruptedJobError: the stop signal came. A further run would
+                begin where this one broke off, and round otherwise.
         """
         sums = tf.zeros([2 + 3 * self._config.latent_dim], tf.float64)
-        iterator = iter(self._batches)
         done = 0
         while done < self._batch_count:
             agreement.check()
@@ -83,7 +86,7 @@ class Evaluator:
             (sums, agreed), _ = self._pacer.timed(
                 lambda count=count, proposal=proposal, sums=sums: (
                     self._sum_batches(
-                        iterator,
+                        self._iterator,
                         tf.constant(count),
                         tf.constant(proposal),
                         sums,

@@ -99,7 +99,7 @@ def train_batches(
         dataset = tf.data.Dataset.range(steps * replicas)
         return dataset.map(batch).prefetch(2 * replicas)
 
-    return strategy.distribute_datasets_from_function(dataset_of_worker)
+    return _distribute(dataset_of_worker, strategy)
 
 
 def examples_of_step(
@@ -167,17 +167,18 @@ def binary_images(images, seed, step, position):
     return 255 * tf.cast(white, tf.uint8)
 
 
-def test_batches(images, config, strategy):
+def test_batches(images, config, strategy, passes=1):
     """Returns the distributed test batches: every image once, in order.
 
     Args:
         images: uint8 array of shape (M, height, width, 1).
         config: a `TrainConfig`.
         strategy: a `tf.distribute.Strategy`.
+        passes: int, how often; None for without end.
 
     Returns:
         (dataset, batches): a distributed dataset, and the number of global
-        batches in it. Each replica's element is a dict: `position` (int64
+        batches in a pass. Each replica's element is a dict: `position` (int64
         scalar: the test index of the first image), `images` (uint8 of shape
         (batch_size / replicas, height, width, 1)) and `weights` (float64 of
         shape (batch_size / replicas,): 0 for the padding that makes the last
@@ -206,8 +207,42 @@ def test_batches(images, config, strategy):
             }
 
         dataset = tf.data.Dataset.range(batches * replicas)
-        return dataset.map(batch).prefetch(2 * replicas)
+        return dataset.map(batch).repeat(passes).prefetch(2 * replicas)
 
+    return _distribute(dataset_of_worker, strategy), batches
+
+
+def _distribute(dataset_of_worker, strategy):
+    """Returns a distributed dataset whose iterators end at once.
+
+    tf.data tunes a pipeline in a thread that sleeps for up to a minute, and
+    the end of an iterator waits for that thread. It is woken before the
+    iterator counts as cancelled, so that it may sleep on (TensorFlow's
+    `CancellationManager::StartCancel` and `Model::OptimizeLoop`). Nothing
+    needs tuning here. A strategy, however, gives each device a pipeline of its
+    own, which no option reaches (`multi_device_iterator_ops.py`). CPU devices
+    go without; to a GPU it brings data ahead of time, so `train.py` keeps the
+    iterators for as long as the job lasts.
+
+    Args:
+        dataset_of_worker: takes a `tf.distribute.InputContext`; returns a
+            `tf.data.Dataset`.
+        strategy: a `tf.distribute.Strategy`.
+    """
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    input_options = None
+    # Of the strategies, only this one knows PER_REPLICA.
+    if isinstance(strategy, tf.distribute.MirroredStrategy) and all(
+        "CPU" in device for device in strategy.extended.worker_devices
+    ):
+        input_options = tf.distribute.InputOptions(
+            experimental_fetch_to_device=False,
+            experimental_replication_mode=(
+                tf.distribute.InputReplicationMode.PER_REPLICA
+            ),
+        )
     return strategy.distribute_datasets_from_function(
-        dataset_of_worker
-    ), batches
+        lambda context: dataset_of_worker(context).with_options(untuned),
+        input_options,
+    )

@@ -1,5 +1,6 @@
 """Entry point of a training job: flags in, exit code out."""
 
+import contextlib
 import os
 import sys
 
@@ -16,14 +17,13 @@ from trainer.stop_signal import StopSignal
 def main():
     """Runs a training job; the console script `vae-train`.
 
-    Returns:
-        The exit code: 0 done, 2 wrong flags or config, 75 interrupted with
-        its state saved (run it again), 1 failed. On Vertex AI 134 takes the
-        place of 75.
+    Ends the process with the exit code: 0 done, 2 wrong flags or config, 75
+    interrupted with its state saved (run it again), 1 failed. On Vertex AI 134
+    takes the place of 75.
     """
     stop = StopSignal()
     stop.install()
-    topology = None
+    kept = []
     with report_errors() as outcome:
         config = config_lib.parse_flags(sys.argv[1:])
         if config is not None:
@@ -36,16 +36,18 @@ def main():
             with quiet_tensorflow():
                 from trainer.train import train_and_evaluate
             stop.check()
-            train_and_evaluate(config, stop=stop, console=outcome.console)
+            train_and_evaluate(
+                config, stop=stop, console=outcome.console, kept=kept
+            )
     stop.retire()
-    exit_code = vertex_environment.exit_code(outcome.exit_code)
-    if topology is not None:
-        # TensorFlow would wait for the peers, which have left as well.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_code)
-    return exit_code
+    # All files are closed by now. Python's own end would free what is kept,
+    # and wait for its threads; TensorFlow would wait for the peers, which have
+    # left as well.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # Its reader has gone.
+            stream.flush()
+    os._exit(vertex_environment.exit_code(outcome.exit_code))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -63,13 +63,16 @@ class Result:
     checkpoint_blocked_seconds: float
 
 
-def train_and_evaluate(config, *, stop=None, console=None):
+def train_and_evaluate(config, *, stop=None, console=None, kept=None):
     """Trains a VAE, or goes on with one, until it is finished.
 
     Args:
         config: a `TrainConfig`.
         stop: a `StopSignal`; None for one that never comes.
         console: a `progress.Console`; None for one on stdout.
+        kept: a list, to which is added what may take long to be freed; a
+            process that ends with `os._exit` keeps it until then. None to
+            free it before this function returns.
 
     Returns:
         A `Result`; None when the job had finished before, and on all workers
@@ -79,9 +82,11 @@ def train_and_evaluate(config, *, stop=None, console=None):
         TrainerError: see `trainer.errors` for the kinds and exit codes.
     """
     stop, console = stop or StopSignal(), console or Console(config.log_format)
+    # Iterators that ended with the loop would keep the pictures waiting.
+    kept = [] if kept is None else kept
     topology = topology_lib.find(os.environ, config.strategy)
     if topology is None:
-        return _lead(config, stop, console)
+        return _lead(config, stop, console, kept)
     cluster_lib.check_workers(config, topology)
     with peers_lib.together(
         topology,
@@ -91,11 +96,11 @@ def train_and_evaluate(config, *, stop=None, console=None):
         console,
     ) as peers:
         if topology.is_chief:
-            return _lead(config, stop, console, peers)
-        return _follow(config, stop, console, peers)
+            return _lead(config, stop, console, kept, peers)
+        return _follow(config, stop, console, kept, peers)
 
 
-def _lead(config, stop, console, peers=None):
+def _lead(config, stop, console, kept, peers=None):
     """Trains with the job directory in hand: alone, or as the chief."""
     started = time.monotonic()
     report_trial = vertex_environment.trial_reporter()
@@ -165,13 +170,13 @@ def _lead(config, stop, console, peers=None):
         # Guarded here, so that the job directory is left knowing of a loss.
         guard = peers.guard() if peers else contextlib.nullcontext()
         with contextlib.closing(recorder), guard:
-            loop.run(start, recorder)
+            loop.run(start, recorder, kept)
         return _finish(
             job, config, loop.vae, data, recorder, stop, console, started
         )
 
 
-def _follow(config, stop, console, peers):
+def _follow(config, stop, console, kept, peers):
     """Trains beside the chief, from whose state it starts."""
     ((message, variables),) = peers.hear("start")
     if message["finished"]:
@@ -206,7 +211,7 @@ def _follow(config, stop, console, peers):
     )  # fmt: skip
     # When stopped, the chief saves, and then says how it went.
     with contextlib.suppress(InterruptedJobError):
-        loop.run(start, NoRecorder())
+        loop.run(start, NoRecorder(), kept)
     peers.wait_for_chief()
 
 
@@ -317,12 +322,13 @@ class _Loop:
             arithmetic=arithmetic,
         )
 
-    def run(self, start, recorder):
+    def run(self, start, recorder, kept):
         """Trains from a checkpoint to the last step.
 
         Args:
             start: a `Checkpoint`, whose state the model has.
             recorder: a `Recorder`.
+            kept: a list, to which the iterators are added.
         """
         config, schedule = self.config, self.schedule
         # All that follows happens on every worker in the same order.
@@ -344,6 +350,7 @@ class _Loop:
                 self.cluster.strategy, start.step + 1, self.arithmetic,
             )
         )  # fmt: skip
+        kept += (evaluator, batches)
         step, due = start.step, start.due
         with self.console.image_bar(
             "Training",
