@@ -292,6 +292,14 @@ def test_an_empty_object_of_ours_may_have_no_size(bucket, console, machine):
     assert in_job(bucket) == FILES
 
 
+def test_only_the_clocks_of_this_place_are_cleared_away(bucket, console):
+    bucket.write("job/claim-time-12345678", b"", "claim-time")
+    bucket.write("job/a/claim-time-12345678", b"", "claim-time")
+    session(console, files=FILES)
+    left = [name for name in bucket.objects() if "claim-time" in name]
+    assert left == ["job/a/claim-time-12345678"]
+
+
 def test_a_claim_that_is_none_is_said(bucket, console):
     bucket.write("job/claim.json", b"theirs")
     with pytest.raises(JobDirError, match="is not the claim of a job"):

@@ -35,7 +35,12 @@ def clear(store, remote):
     Returns:
         dict as `remote`, without these and without the claim itself.
     """
-    clocks = {n: info for n, info in remote.items() if info.owner == _CLOCK}
+    clocks = {
+        name: info
+        for name, info in remote.items()
+        # Those of a job in a folder below are its own business.
+        if info.owner == _CLOCK and "/" not in name
+    }
     for name, info in clocks.items():
         store.delete(name, info.generation)
     return {
