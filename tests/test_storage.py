@@ -324,6 +324,22 @@ def test_who_goes_on_from_the_bucket_lacks_no_checkpoint_that_will_be_kept(
     }
 
 
+def test_checkpoints_go_out_in_the_order_of_their_steps(
+    job, store, server, console
+):
+    put(job, "config.json", RECORD)
+    for step in (9_999_999, 10_000_000, 5):
+        put_checkpoint(job, step)
+    publish(job, store, console)
+    resources = server.resources()
+    generations = [
+        int(resources[f"job/checkpoints/step-{step:07d}/{name}"]["generation"])
+        for step in (5, 9_999_999, 10_000_000)
+        for name in ("state.npz", "manifest.json")
+    ]
+    assert generations == sorted(generations)
+
+
 def test_logs_grow_without_being_sent_again(job, store, server, console):
     mirror = Mirror(job, store, FreeClaim())
     mirror.pull(console)

@@ -235,7 +235,7 @@ class Mirror:
         while True:
             names = sorted(
                 (n for n in self._local_files() if n.startswith(_CHECKPOINTS)),
-                key=lambda n: (n.rpartition("/")[0], n.endswith(_MANIFEST)),
+                key=_order_of_checkpoints,
             )
             with contextlib.ExitStack() as attempt:
                 try:
@@ -397,6 +397,12 @@ class Mirror:
         files.write_atomically(
             self._job.root / MIRROR_FILE, json.dumps(record).encode()
         )
+
+
+def _order_of_checkpoints(name):
+    """By step, which has 7 digits or more; of each the manifest last."""
+    folder = name.rpartition("/")[0]
+    return len(folder), folder, name.endswith(_MANIFEST)
 
 
 def _litter(ours):
