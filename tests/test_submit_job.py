@@ -22,7 +22,7 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
         ),
         (("--workers=3",), [], "--batch_size=128 cannot be split evenly among"),
         ((), ["--virtual_devices=3"], "evenly among 3 replicas"),
-        ((), ["--job_dir=gs://b/x"], "--job_dir stands after --"),
+        ((), ["--job_dir=gs://my-bucket/x"], "--job_dir stands after --"),
         ((), ["--data_dir=/data"], "is a folder of this machine"),
         ((), ["--batch_size=60001"], "is more than the 60000 training images"),
         (
@@ -57,7 +57,7 @@ def test_what_is_missing_is_named(name):
     assert outcome.exit_code == 2
 
 
-@pytest.mark.parametrize("folder", ["gs://b/data", "/gcs/b/data"])
+@pytest.mark.parametrize("folder", ["gs://my-bucket/data", "/gcs/b/data"])
 def test_data_in_a_bucket_is_accepted(folder):
     words = ("--dry_run", "--", "--dataset=idx", f"--data_dir={folder}")
     assert vae_submit(*SUBMIT, *words).exit_code == 0

@@ -65,6 +65,8 @@ def test_an_overlay_to_apply_by_hand_is_what_its_command_renders(overlay):
     text = (overlay / "kustomization.yaml").read_text()
     assert f"kubectl apply --kustomize={overlay.relative_to(ROOT)}\n" in text
     command = re.search(r"# +vae-submit (.*?)\n[^#]", text, re.DOTALL)[1]
+    # Whoever forgets to put in the name of a bucket is told so.
+    command = command.replace("BUCKET", "my-bucket")
     words = shlex.split(command.replace("\\\n#", " "))
     words.insert(words.index("--"), "--dry_run")
     built = subprocess.run(
@@ -78,7 +80,10 @@ def test_an_overlay_to_apply_by_hand_is_what_its_command_renders(overlay):
             (item["kind"], item["metadata"]["name"]): by_name(item)
             for item in yaml.safe_load_all(out)
         }
-        for out in (built.stdout, vae_submit(*words).out)
+        for out in (
+            built.stdout.replace("BUCKET", "my-bucket"),
+            vae_submit(*words).out,
+        )
     )
     assert written == printed
 
@@ -449,7 +454,10 @@ LONG = "a" * 60
         (["--cpus=-1"], "--cpus=-1"),
         (["--cpus=nan"], "--cpus is not a finite number"),
         (["--memory_gib=inf"], "--memory_gib is not a finite number"),
-        (["--job_dir=gs://b/My_run"], "give --name=NAME with small letters"),
+        (
+            ["--job_dir=gs://my-bucket/My_run"],
+            "give --name=NAME with small letters",
+        ),
         (["--name=1st"], "beginning with a letter"),
         ([f"--name={LONG}"], "-tensorboard is too long for a host name; the"),
         (

@@ -173,7 +173,7 @@ def test_a_container_sees_the_folders_and_the_gpus(program, tmp_path):
 
 
 def test_a_bucket_is_not_mounted():
-    script = dry_run("--job_dir=gs://b/vae", "--image=/shared/vae.sif")
+    script = dry_run("--job_dir=gs://my-bucket/vae", "--image=/shared/vae.sif")
     assert "--bind gs:" not in script
     assert "mkdir" not in script
     assert "--nv" not in script

@@ -22,7 +22,8 @@ def dry_run(*words):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_to_apply_by_hand_is_what_its_command_renders(path):
-    text = path.read_text()
+    # Whoever forgets to put in the name of a bucket is told so.
+    text = path.read_text().replace("BUCKET", "my-bucket")
     command = re.search(r"# +vae-submit (.*?)\n[^#]", text, re.DOTALL)[1]
     words = shlex.split(command.replace("\\\n#", " "))
     # A project's ID is in small letters.
@@ -117,7 +118,7 @@ def test_waiting_for_machines_is_flex_start():
         (["--region=us central1"], "is not the ID of a region"),
         (["--project="], "is not the ID of a project"),
         (["--job_dir=runs/vae"], "does not outlive the machines"),
-        (["--job_dir=gs://"], "does not outlive the machines"),
+        (["--job_dir=gs://"], "names no bucket"),
         (["--image=vae-trainer:1"], "names no registry"),
         (["--network=default"], "projects/PROJECT_NUMBER/global/networks/NAME"),
         (["--tensorboard=12"], "locations/us-central1/tensorboards/NUMBER"),

@@ -7,7 +7,7 @@ import sys
 
 from absl import flags
 
-from trainer import config as config_lib
+from trainer import config as config_lib, places
 from trainer.errors import ConfigError
 
 PROGRAM = "vae-submit ENGINE [flags] --"
@@ -248,7 +248,7 @@ def _from_flags(flag_values, arguments, image, accelerator):
             f"--accelerator={given['accelerator']} does not say how many; give "
             "--gpus."
         )
-    given["job_dir"] = given["job_dir"].rstrip("/")
+    given["job_dir"] = str(places.parse(given["job_dir"])).rstrip("/")
     given["name"] = given["name"] or given["job_dir"].rpartition("/")[2]
     return Job(**given, train_flags=tuple(train_flags))
 
