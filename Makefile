@@ -41,7 +41,7 @@ train: $(INSTALLED)
 	$(BIN)/python -m trainer.task --dataset_fallback=synthetic --epochs=3 $(ARGS)
 
 gallery: $(INSTALLED)
-	$(BIN)/python -m trainer.gallery $(ARGS)
+	$(BIN)/python -m trainer.commands.gallery $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
@@ -51,7 +51,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 soak: $(INSTALLED)
-	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.tools.soak $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -66,7 +66,7 @@ image:
 		--label org.opencontainers.image.version=$(VERSION) $(ARGS) .
 
 image-test: $(INSTALLED)
-	$(BIN)/python -m pytest tests/image_checks.py --numprocesses=0 \
+	$(BIN)/python -m pytest tests/tools/image_checks.py --numprocesses=0 \
 		--capture=no --verbose $(ARGS)
 
 clean:

@@ -61,10 +61,10 @@ setuptools.setup(
     entry_points={
         "console_scripts": [
             "vae-train = trainer.task:main",
-            "vae-evaluate = trainer.evaluate:main",
-            "vae-export = trainer.export:main",
-            "vae-gallery = trainer.gallery:main",
-            "vae-generate = trainer.generate:main",
+            "vae-evaluate = trainer.commands.evaluate:main",
+            "vae-export = trainer.commands.export:main",
+            "vae-gallery = trainer.commands.gallery:main",
+            "vae-generate = trainer.commands.generate:main",
             "vae-submit = trainer.submit.command:main",
         ],
     },

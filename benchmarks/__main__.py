@@ -20,7 +20,7 @@ from benchmarks import (
 )
 from benchmarks.contenders import ContenderError
 from benchmarks.setup import Setup, data_flags
-from trainer.progress import Console
+from trainer.runtime.console import Console
 
 PARTS = {
     "throughput": throughput.measure,

@@ -15,7 +15,7 @@ class Layer:
     """A convolution, a transposed convolution or a dense layer.
 
     Attributes:
-        name: the layer's name in `trainer.model`.
+        name: the layer's name in `trainer.model.vae`.
         positions: of the convolution's small side, at which its kernel is
             applied once: the output's of a convolution, the input's of a
             transposed one. 1 for a dense layer.

@@ -12,12 +12,12 @@ import time
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer.command import quiet_tensorflow
 from trainer.config import parse_flags
+from trainer.runtime.command import quiet_tensorflow
 
 
 class TurnConsole:
-    """A `trainer.progress.Console` whose training bar waits for turns."""
+    """A `Console` of the job whose training bar waits for turns."""
 
     def __init__(self, turn, batch_size):
         self._turn = turn
@@ -46,7 +46,7 @@ def main():
     turn = Turn()
     config = parse_flags(settings["flags"])
     with quiet_tensorflow():
-        from trainer import train
+        from trainer import job as train
     train.build_vae = _checked(train.build_vae)
     train.make_train_steps = _timed(train.make_train_steps, turn)
     if settings.get("constant_batches"):

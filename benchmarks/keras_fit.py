@@ -9,11 +9,11 @@ import sys
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer import datasets
-from trainer.command import quiet_tensorflow
 from trainer.config import parse_flags
-from trainer.progress import Console
-from trainer.stop_signal import StopSignal
+from trainer.data import datasets
+from trainer.runtime.command import quiet_tensorflow
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
 
 with quiet_tensorflow():
     import keras

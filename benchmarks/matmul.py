@@ -5,7 +5,7 @@ import json
 import sys
 
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer.command import quiet_tensorflow
+from trainer.runtime.command import quiet_tensorflow
 
 
 def main():

@@ -9,8 +9,8 @@ import sys
 import tempfile
 
 from benchmarks.contenders import ROOT, ContenderError
-from trainer.command import quiet_tensorflow
 from trainer.config import parse_flags
+from trainer.runtime.command import quiet_tensorflow
 
 _STATUS = pathlib.Path("/proc/self/status")
 _CLEAR = pathlib.Path("/proc/self/clear_refs")
@@ -68,7 +68,7 @@ class _Parts:
 
 
 class _PartsConsole:
-    """A `trainer.progress.Console` that hears where the job is."""
+    """A `trainer.runtime.console.Console` that hears where the job is."""
 
     def __init__(self, parts):
         self._parts = parts
@@ -110,7 +110,7 @@ def main():
     parts = _Parts()
     config = parse_flags(json.loads(sys.argv[1]))
     with quiet_tensorflow():
-        from trainer import train
+        from trainer import job as train
     parts.end("imports")
     load = train.datasets.load
 

@@ -13,8 +13,8 @@ import sys
 import tempfile
 
 from benchmarks import flops
-from trainer.command import quiet_tensorflow
 from trainer.config import TrainConfig, parse_flags
+from trainer.runtime.command import quiet_tensorflow
 
 _FIRST, _LAST = 31, 40
 # Operations are traced as "path/of/the/node:Type"; what else is traced
@@ -142,7 +142,7 @@ def main(arguments=None):
                 ]
             )
             with quiet_tensorflow():
-                from trainer.train import train_and_evaluate
+                from trainer.job import train_and_evaluate
             train_and_evaluate(config)
             first, last = _FIRST, _LAST
             found = operations(job_dir)

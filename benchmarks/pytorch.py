@@ -11,10 +11,10 @@ import sys
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer import datasets
 from trainer.config import parse_flags
-from trainer.progress import Console
-from trainer.stop_signal import StopSignal
+from trainer.data import datasets
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
 
 
 def build_vae(latent_dim=200):

@@ -5,8 +5,8 @@ import pathlib
 import tempfile
 
 from benchmarks.contenders import Contender
-from trainer import datasets
-from trainer.progress import Console
+from trainer.data import datasets
+from trainer.runtime.console import Console
 
 # A job of a benchmark never comes to its end, nor to an evaluation.
 ENDLESS = 1_000_000
@@ -17,7 +17,7 @@ class Setup:
     """How to measure.
 
     Attributes:
-        console: a `trainer.progress.Console`.
+        console: a `trainer.runtime.console.Console`.
         folder: for job directories.
         threads: how many may compute at a time.
         data_flags: of the trainer, strings: which data.

@@ -21,7 +21,7 @@ from benchmarks import contenders, startup
 from benchmarks.contenders import ROOT, ContenderError, thread_variables
 from benchmarks.intervals import Estimate, Figure, Goal, table
 from benchmarks.setup import Setup
-from trainer.progress import Console
+from trainer.runtime.console import Console
 
 THRESHOLDS = (27.0, 25.0)
 _GOAL = Goal(0.25, 0.5, more_is_better=False)

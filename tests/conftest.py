@@ -9,12 +9,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
-from tests import gcs
-from trainer import storage
-from trainer.command import quiet_tensorflow
+from tests.fakes import gcs
 from trainer.config import TrainConfig
-from trainer.progress import Console
-from trainer.stop_signal import StopSignal
+from trainer.job_dir.bucket import object_store
+from trainer.runtime.command import quiet_tensorflow
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
 
 # pytest would show its chatter after its own summary.
 with quiet_tensorflow():
@@ -83,9 +83,9 @@ def console():
 def bucket(monkeypatch):
     """The server of a bucket of its own, and a client that retries quickly."""
     monkeypatch.setattr(
-        storage,
+        object_store,
         "DEFAULT_RETRY",
-        storage.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
+        object_store.DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1),
     )
     with gcs.serve(bucket="bucket") as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.address)

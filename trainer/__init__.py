@@ -15,11 +15,11 @@ def load(job_dir, checkpoint="last"):
         checkpoint: `"last"`, `"best"` (by test loss) or a step number.
 
     Returns:
-        A `trainer.model.VAE` with the weights of that checkpoint.
+        A `trainer.model.vae.VAE` with the weights of that checkpoint.
 
     Raises:
         trainer.errors.JobDirError: there is no such job or checkpoint.
     """
-    from trainer import checkpoint as checkpoint_lib
+    from trainer.job_dir import checkpoint as checkpoint_lib
 
     return checkpoint_lib.load_model(job_dir, checkpoint)

@@ -5,8 +5,9 @@ import math
 
 from absl import flags
 
-from trainer import places, vertex_environment
+from trainer import places
 from trainer.errors import ConfigError
+from trainer.runtime import platform
 
 # What each worker of a job may have otherwise.
 _OF_EACH_WORKER = (
@@ -373,9 +374,7 @@ def parse_flags(arguments, program="vae-train"):
         for field in dataclasses.fields(TrainConfig)
     }
     if not flag_values["job_dir"].present:
-        settings["job_dir"] = (
-            vertex_environment.job_dir() or settings["job_dir"]
-        )
+        settings["job_dir"] = platform.job_dir() or settings["job_dir"]
     return TrainConfig(**settings)
 
 

@@ -4,14 +4,12 @@ import contextlib
 import os
 import sys
 
-from trainer import (
-    config as config_lib,
-    topology as topology_lib,
-    vertex_environment,
-)
-from trainer.command import quiet_tensorflow, report_errors
-from trainer.progress import Console
-from trainer.stop_signal import StopSignal
+from trainer import config as config_lib
+from trainer.distributed import topology as topology_lib
+from trainer.runtime import platform
+from trainer.runtime.command import quiet_tensorflow, report_errors
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
 
 
 def main():
@@ -34,7 +32,7 @@ def main():
                 else Console(config.log_format)
             )
             with quiet_tensorflow():
-                from trainer.train import train_and_evaluate
+                from trainer.job import train_and_evaluate
             stop.check()
             train_and_evaluate(
                 config, stop=stop, console=outcome.console, kept=kept
@@ -46,7 +44,7 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # Its reader has gone.
             stream.flush()
-    os._exit(vertex_environment.exit_code(outcome.exit_code))
+    os._exit(platform.exit_code(outcome.exit_code))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.e2e.jobs import SMALL
+from tests.tools.small_jobs import SMALL
 
 ROOT = pathlib.Path(__file__).parents[2]
 

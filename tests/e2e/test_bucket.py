@@ -6,13 +6,13 @@ import signal
 import pytest
 
 import trainer
-from tests import gcs
-from tests.e2e.jobs import SMALL, wait_for
-from tests.job_places import BucketPlace
-from tests.soak import differences
-from tests.test_datasets import write_idx_folder
-from trainer import checkpoint
-from trainer.claim import STALE_SECONDS
+from tests.fakes import gcs
+from tests.tools.job_places import BucketPlace
+from tests.tools.small_jobs import SMALL, wait_for
+from tests.tools.soak import differences
+from tests.unit.data.test_datasets import write_idx_folder
+from trainer.job_dir import checkpoint
+from trainer.job_dir.bucket.claim import STALE_SECONDS
 
 TWO_EPOCHS = (*SMALL, "--epochs=2")
 IMPATIENT = "--storage_timeout_seconds=3"
@@ -67,18 +67,18 @@ def test_a_job_in_a_bucket_equals_one_on_the_disk(
 
 def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
     assert run_there(*SMALL, "--epochs=1")[0] == 0
-    code, out, err = run_there(module="trainer.evaluate")
+    code, out, err = run_there(module="trainer.commands.evaluate")
     assert (code, err) == (0, "")
     assert "Step 20 of gs://bucket/job" in out
     assert json.loads(server.objects()["job/evaluation.json"])["step"] == 20
-    code, out, err = run_there("--rows=3", module="trainer.generate")
+    code, out, err = run_there("--rows=3", module="trainer.commands.generate")
     assert (code, err) == (0, "")
     assert "job/plots/step-0000020/traversals.png" in server.objects()
     server.delete("job/export/saved_model/1/saved_model.pb")
-    code, out, err = run_there(module="trainer.export")
+    code, out, err = run_there(module="trainer.commands.export")
     assert (code, err) == (0, "")
     assert "job/export/saved_model/1/saved_model.pb" in server.objects()
-    code, out, err = run_there(module="trainer.gallery")
+    code, out, err = run_there(module="trainer.commands.gallery")
     assert (code, err) == (0, "")
     assert (
         b"This job is not finished"
@@ -98,14 +98,14 @@ def test_a_resume_is_not_disturbed_by_what_commands_have_written(
     few = "--importance_samples=2"
     for command in ("evaluate", "generate"):
         flags = {"evaluate": [few], "generate": ["--rows=3"]}[command]
-        assert run_there(*flags, module=f"trainer.{command}")[0] == 0
+        assert run_there(*flags, module=f"trainer.commands.{command}")[0] == 0
     written = server.objects()["job/evaluation.json"]
     code, out, err = run_there(*TWO_EPOCHS)
     assert (code, err) == (0, "")
     assert out.startswith("Resuming gs://bucket/job at step 20.")
     assert differences(untouched, place.fetch()) == []
     assert server.objects()["job/evaluation.json"] == written
-    assert run_there(few, module="trainer.evaluate")[0] == 0
+    assert run_there(few, module="trainer.commands.evaluate")[0] == 0
     assert json.loads(server.objects()["job/evaluation.json"])["step"] == 40
 
 

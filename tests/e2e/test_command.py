@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.e2e.jobs import SMALL, wait_for
+from tests.tools.small_jobs import SMALL, wait_for
 
 
 def test_a_job_is_new_then_resumed_then_finished(run, job_dir):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.e2e.jobs import SMALL, wait_for
-from tests.soak import differences
+from tests.tools.small_jobs import SMALL, wait_for
+from tests.tools.soak import differences
 
 
 @pytest.fixture
@@ -176,7 +176,8 @@ def test_commands_read_any_checkpoint(run, tmp_path, untouched, command):
     before = {path for path in job_dir.rglob("*") if path.is_file()}
 
     def ask(*flags):
-        return run(*flags, job_dir=job_dir, module=f"trainer.{command}")
+        module = f"trainer.commands.{command}"
+        return run(*flags, job_dir=job_dir, module=module)
 
     for wanted, step in (("last", 40), ("20", 20)):
         code, out, err = ask(f"--checkpoint={wanted}")

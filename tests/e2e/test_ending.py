@@ -1,7 +1,7 @@
 import signal
 import time
 
-from tests.e2e.jobs import SMALL, wait_for
+from tests.tools.small_jobs import SMALL, wait_for
 
 
 def last_written(folder):

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.browser import needs_browser, open_page, pixels_of
-from trainer.gallery_charts import SCHEMES
+from tests.tools.browser import needs_browser, open_page, pixels_of
+from trainer.gallery.charts import SCHEMES
 
 pytestmark = [pytest.mark.browser, needs_browser]
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, needs_browser]
 def address(run, untouched, tmp_path):
     """Where the page of a finished job is."""
     job_dir = shutil.copytree(untouched, tmp_path / "job")
-    code, out, err = run(job_dir=job_dir, module="trainer.gallery")
+    code, out, err = run(job_dir=job_dir, module="trainer.commands.gallery")
     assert (code, err) == (0, "")
     assert out == f"Gallery of step 40: {job_dir}/gallery.html\n"
     return (job_dir / "gallery.html").as_uri()

@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 from tests.e2e.conftest import ROOT
-from tests.e2e.jobs import SMALL
-from tests.kubernetes_manifests import dry_run, pod_template
-from tests.workers import free_hosts
+from tests.tools.kubernetes_manifests import dry_run, pod_template
+from tests.tools.small_jobs import SMALL
+from tests.tools.workers import free_hosts
 
 
 def entrypoint():

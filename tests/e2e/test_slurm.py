@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from tests import slurm_cluster
-from tests.e2e.jobs import SMALL
-from tests.soak import differences
+from tests.fakes import slurm_cluster
+from tests.tools.small_jobs import SMALL
+from tests.tools.soak import differences
 
 SECONDS = 120
 EPOCHS = 6

@@ -1,6 +1,6 @@
 import pytest
 
-from tests import soak
+from tests.tools import soak
 
 
 @pytest.mark.parametrize("workers", [1, 2])

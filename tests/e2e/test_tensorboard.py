@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.browser import needs_browser, open_page, pixels_of, wait_until
+from tests.tools.browser import needs_browser, open_page, pixels_of, wait_until
 
 pytestmark = [pytest.mark.browser, needs_browser]
 LOSSES = ("total loss", "reconstruction loss", "KL loss")

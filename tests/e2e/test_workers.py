@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from tests import fuzz_meeting
 from tests.e2e.conftest import ROOT
-from tests.e2e.jobs import SMALL
-from tests.soak import metrics_of
-from tests.workers import free_hosts, tf_config
+from tests.tools import fuzz_rendezvous
+from tests.tools.small_jobs import SMALL
+from tests.tools.soak import metrics_of
+from tests.tools.workers import free_hosts, tf_config
 from trainer.config import parse_flags
-from trainer.train import train_and_evaluate
+from trainer.job import train_and_evaluate
 
 LOST_SECONDS = 60
 EPOCHS = 200  # More than a test waits for.
@@ -240,7 +240,7 @@ def test_a_worker_with_other_flags_is_refused_and_may_come_again(
 
 
 def test_strangers_on_the_port_change_nothing(tmp_path):
-    well, report = fuzz_meeting.fuzz(200, 10, seed=0, folder=tmp_path)
+    well, report = fuzz_rendezvous.fuzz(200, 10, seed=0, folder=tmp_path)
     assert well, report
 
 

@@ -2,9 +2,11 @@
 
 import sys
 
-from trainer.command import report_errors
 from trainer.errors import ConfigError
-from trainer.submit import kubernetes_command, slurm_command, vertex_command
+from trainer.runtime.command import report_errors
+from trainer.submit.kubernetes import command as kubernetes_command
+from trainer.submit.slurm import command as slurm_command
+from trainer.submit.vertex import command as vertex_command
 
 ENGINES = {
     "vertex": vertex_command.run,

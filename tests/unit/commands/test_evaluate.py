@@ -1,0 +1,220 @@
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+import trainer
+from tests.conftest import small_job
+from tests.unit.data.test_datasets import write_idx_folder
+from trainer.commands import evaluate
+from trainer.job import train_and_evaluate
+
+
+@pytest.fixture(scope="module")
+def job_dir(tmp_path_factory):
+    """A trained job; tests write nothing but its evaluation.json."""
+    job_dir = tmp_path_factory.mktemp("evaluate") / "job"
+    train_and_evaluate(small_job(job_dir=str(job_dir), beta=0.5))
+    return job_dir
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs vae-evaluate in this process; returns (code, stdout, stderr)."""
+    # pytest's own handlers and descriptors stay as they are.
+    monkeypatch.setattr(evaluate.StopSignal, "install", lambda stop: None)
+    monkeypatch.setattr(evaluate.StopSignal, "retire", lambda stop: None)
+
+    def command(job_dir, *flags):
+        monkeypatch.setattr(
+            sys, "argv", ["vae-evaluate", f"--job_dir={job_dir}", *flags]
+        )
+        capsys.readouterr()
+        code = evaluate.main()
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def evaluation_of(job_dir):
+    return json.loads((job_dir / "evaluation.json").read_text())
+
+
+def test_the_evaluation_is_recorded(command, job_dir):
+    code, _, err = command(
+        job_dir, "--importance_samples=20", "--importance_repeats=2"
+    )
+    assert (code, err) == (0, "")
+    found = evaluation_of(job_dir)
+    assert (found["step"], found["checkpoint"]) == (20, "last")
+    assert found["data"] == {
+        "name": "synthetic",
+        "train_examples": 320,
+        "test_examples": 50,
+    }
+    metrics = found["metrics"]
+    assert metrics["total_loss"] == pytest.approx(
+        metrics["reconstruction_loss"] + 0.5 * metrics["kl_loss"]
+    )
+    # A density, with the whole KL whatever beta is.
+    assert found["elbo"] == pytest.approx(
+        -metrics["reconstruction_loss"]
+        - metrics["kl_loss"]
+        - 0.5 * 784 * math.log(math.pi)
+    )
+    assert found["likelihood"] == "log-density of pixels from 0 to 1"
+    assert len(found["kl_of_units"]) == 8
+    assert sum(found["kl_of_units"]) == pytest.approx(metrics["kl_loss"])
+    estimate = found["log_likelihood"]
+    assert (estimate["samples"], estimate["repeats"]) == (20, 2)
+    assert estimate["mean"] > found["elbo"]
+    assert 0 < estimate["error_of_repeats"] < estimate["error_of_images"]
+    for name in ("linear_probe", "nearest_neighbors"):
+        # Of ten classes; the drawn clothes are easy to tell apart.
+        assert 0.3 < found[name]["accuracy"] <= 1
+    assert found["nearest_neighbors"]["neighbors"] == 10
+    assert found["versions"]["vae-trainer"] == trainer.__version__
+
+
+def test_two_evaluations_are_the_same_file(command, job_dir):
+    contents = []
+    for _ in range(2):
+        assert command(job_dir, "--importance_samples=3")[0] == 0
+        contents.append((job_dir / "evaluation.json").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_an_older_checkpoint_takes_the_place(command, job_dir):
+    code, out, _ = command(job_dir, "--checkpoint=10", "--importance_samples=0")
+    assert code == 0
+    assert f"Step 10 of {job_dir}, 50 test images of synthetic" in out
+    found = evaluation_of(job_dir)
+    assert (found["step"], found["checkpoint"]) == (10, "10")
+    assert found["log_likelihood"] is None
+    assert "log p(x), K" not in out
+
+
+def test_the_table_has_a_line_for_each_figure(command, job_dir):
+    code, out, _ = command(
+        job_dir, "--importance_samples=4", "--importance_repeats=2"
+    )
+    assert code == 0
+    fitting, first, *rows, last = out.splitlines()
+    assert fitting.startswith("Fitting")
+    assert first.startswith(f"Step 20 of {job_dir}, 50 test images")
+    assert last.startswith(f"The same in {job_dir}/evaluation.json")
+    assert [row[2:].split("  ")[0] for row in rows] == [
+        "total_loss",
+        "reconstruction_loss",
+        "kl_loss",
+        "ELBO",
+        "log p(x), K = 4",
+        "active_units",
+        "KL of 8 units",
+        "linear probe",
+        "10 nearest neighbors",
+    ]
+    found = evaluation_of(job_dir)
+    estimate = found["log_likelihood"]
+    assert (
+        f"{estimate['mean']:.4f} ± {estimate['error_of_images']:.4f}" in rows[4]
+    )
+    assert f"R = 2, ± {estimate['error_of_repeats']:.4f}" in rows[4]
+    assert f"{found['elbo']:.4f} ± {found['elbo_error']:.4f}" in rows[3]
+    # The explanations begin in one column.
+    explanations = "reconstruction_loss + 0.5", "lower bound", "accuracy of"
+    assert (
+        len(
+            {
+                rows[i].index(t)
+                for i, t in zip((0, 3, 7), explanations, strict=True)
+            }
+        )
+        == 1
+    )
+
+
+def test_data_without_labels_has_no_accuracies(command, tmp_path):
+    write_idx_folder(tmp_path / "idx", train=64, test=10)
+    for path in (tmp_path / "idx").glob("*labels*"):
+        path.unlink()
+    job_dir = tmp_path / "job"
+    train_and_evaluate(
+        small_job(
+            job_dir=str(job_dir),
+            dataset="idx",
+            data_dir=str(tmp_path / "idx"),
+            train_examples=0,
+            test_examples=0,
+            reconstruction_loss="bce",
+            max_steps=2,
+        )
+    )
+    code, out, err = command(job_dir, "--importance_samples=2")
+    assert (code, err) == (0, "")
+    assert "The data has no labels: no accuracies." in out
+    found = evaluation_of(job_dir)
+    assert found["linear_probe"] is None
+    assert found["nearest_neighbors"] is None
+    assert found["likelihood"].startswith("cross-entropy of grey pixels")
+    assert found["elbo"] == pytest.approx(
+        -found["metrics"]["reconstruction_loss"] - found["metrics"]["kl_loss"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "least"),
+    [
+        ("--importance_samples=-1", 0),
+        ("--importance_repeats=0", 1),
+    ],
+)
+def test_flags_that_are_too_small_are_refused(command, tmp_path, flag, least):
+    code, out, err = command(tmp_path, flag)
+    assert (code, out) == (2, "")
+    assert err == f"ERROR: {flag} is too small; the least is {least}.\n"
+
+
+def test_black_and_white_pixels_have_a_probability():
+    config = small_job(reconstruction_loss="bce")
+    images = np.array([0, 255, 255, 0], np.uint8)
+    assert evaluate._likelihood(config, images) == "log-probability"
+
+
+@pytest.mark.parametrize(
+    ("settings", "likelihood"),
+    [
+        (
+            {"reconstruction_loss": "bce", "binarize": "dynamic"},
+            "log-probability",
+        ),
+        (
+            {"reconstruction_loss": "gaussian"},
+            "log-density of pixels from 0 to 1",
+        ),
+    ],
+)
+def test_other_likelihoods_are_evaluated_as_what_they_are(
+    command, tmp_path, settings, likelihood
+):
+    train_and_evaluate(
+        small_job(job_dir=str(tmp_path), max_steps=2, **settings)
+    )
+    code, _, err = command(
+        tmp_path, "--importance_samples=1", "--importance_repeats=20"
+    )
+    assert (code, err) == (0, "")
+    found = evaluation_of(tmp_path)
+    assert found["likelihood"] == likelihood
+    assert found["data"]["test_examples"] == 50
+    losses = found["metrics"]
+    bound = losses["reconstruction_loss"] + losses["kl_loss"]
+    assert found["elbo"] == pytest.approx(-bound, rel=1e-12)
+    # With one sample it is the same figure, of other noise.
+    estimate = found["log_likelihood"]
+    assert abs(estimate["mean"] - found["elbo"]) < 0.02 * abs(found["elbo"])
+    assert found["data"]["train_examples"] == (
+        267 if "binarize" in settings else 320
+    )

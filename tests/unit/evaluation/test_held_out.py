@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import randomness
+from trainer.distributed.agreement import Agreement
+from trainer.evaluation import held_out as evaluator_lib
+from trainer.evaluation.held_out import Evaluator
+from trainer.model import objective
+from trainer.model.vae import build_vae
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(
+        0, 256, (50, 28, 28, 1), dtype=np.uint8
+    )
+
+
+def evaluate_on(config, images, stop, replicas):
+    strategy = tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(replicas)],
+        tf.distribute.ReductionToOneDevice(),
+    )
+    with strategy.scope():
+        vae = build_vae(config, (28, 28, 1))
+    evaluator = Evaluator(vae, config, strategy, images)
+    advanced = []
+    first = evaluator.run(Agreement(stop), advanced.append)
+    assert sum(advanced) >= len(images)
+    again = evaluator.run(Agreement(stop), advanced.append)
+    assert again.metrics == first.metrics
+    assert (again.kl_of_units == first.kl_of_units).all()
+    return vae, first
+
+
+def test_metrics_are_those_of_every_image_once(small_config, images, stop):
+    config = small_config(precision="float64", beta=0.5, batch_size=16)
+    vae, evaluation = evaluate_on(config, images, stop, 1)
+    noise = randomness.normal(0, randomness.Tag.TEST_NOISE, 0, 0, 50, 8)
+    pixels = tf.constant(images / 255)
+    z_mean, z_log_var = vae.encoder(pixels)
+    z = z_mean + tf.exp(z_log_var / 2) * tf.cast(noise, tf.float64)
+    error = np.mean(objective.squared_error(pixels, vae.decoder(z)))
+    kl_of_units = np.mean(objective.kl_per_unit(z_mean, z_log_var), axis=0)
+    kl = np.sum(kl_of_units)
+    variance = np.var(z_mean, axis=0)
+    bounds = objective.squared_error(pixels, vae.decoder(z)) + np.sum(
+        objective.kl_per_unit(z_mean, z_log_var), axis=1
+    )
+    active = int((variance > 0.01).sum())
+    assert evaluation.kl_of_units == pytest.approx(kl_of_units, rel=1e-12)
+    assert evaluation.variance_of_units == pytest.approx(variance, abs=1e-12)
+    assert evaluation.elbo_error == pytest.approx(
+        np.std(bounds, ddof=1) / np.sqrt(50), rel=1e-9
+    )
+    assert evaluation.metrics == {
+        "total_loss": pytest.approx(error + 0.5 * kl, rel=1e-12),
+        "reconstruction_loss": pytest.approx(error, rel=1e-12),
+        "kl_loss": pytest.approx(kl, rel=1e-12),
+        "kl_weight": 0.5,
+        "active_units": active,
+    }
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replica_count_does_not_change_the_metrics(
+    small_config, images, stop, replicas
+):
+    config = small_config(precision="float64", batch_size=16)
+    _, one = evaluate_on(config, images, stop, 1)
+    _, many = evaluate_on(config, images, stop, replicas)
+    assert many.metrics == pytest.approx(one.metrics, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("active_units", "latent_dim", "collapsed"),
+    [
+        (0, 200, True),
+        (1, 200, True),
+        (2, 200, False),
+        (10, 200, False),
+        (0, 2, True),
+        (1, 2, False),
+    ],
+)
+def test_collapse_is_none_or_less_than_a_hundredth_active(
+    active_units, latent_dim, collapsed
+):
+    assert evaluator_lib.has_collapsed(active_units, latent_dim) is collapsed

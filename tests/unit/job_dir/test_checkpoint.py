@@ -1,0 +1,283 @@
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import trainer
+from trainer.config import TrainConfig
+from trainer.errors import JobDirError, NonFiniteError
+from trainer.job_dir import checkpoint
+from trainer.job_dir.checkpoint import Checkpoint
+from trainer.job_dir.checkpoint_writer import CheckpointWriter
+from trainer.job_dir.job_dir import JobDir
+from trainer.model.vae import build_vae
+
+
+@pytest.fixture
+def job(tmp_path):
+    with JobDir(tmp_path / "job").claim() as job:
+        yield job
+
+
+def state(step, test_loss=None, due=()):
+    return Checkpoint(
+        step=step,
+        due=due,
+        test_loss=test_loss,
+        variables={
+            "encoder/kernel": np.full((50, 3), step, np.float32),
+            "optimizer/iteration": np.int64(step),
+        },
+    )
+
+
+def save(job, *states, keep=3):
+    writer = CheckpointWriter(job, keep)
+    for one in states:
+        writer.save(one, before=lambda: None)
+    writer.wait()
+    writer.close()
+
+
+def test_a_checkpoint_reads_back_as_saved(job):
+    save(job, state(7, test_loss=1.5, due=("evaluation", "images")))
+    found = checkpoint.select(job, "7")
+    assert (found.step, found.test_loss) == (7, 1.5)
+    assert found.due == ("evaluation", "images")
+    np.testing.assert_array_equal(found.variables["encoder/kernel"], 7)
+    assert found.variables["optimizer/iteration"] == 7
+
+
+def test_a_rotation_that_a_kill_prevented_is_done_by_the_next_session(job):
+    save(job, *(state(step, test_loss=step) for step in (1, 2, 3)))
+    # As a kill between the save and the rotation leaves them.
+    for step in (4, 5):
+        checkpoint.write(job.checkpoint(step), state(step, test_loss=step))
+    save(job)
+    assert checkpoint.list_steps(job) == [1, 3, 4, 5]
+
+
+def test_nothing_unfinished_is_ever_visible(job, monkeypatch):
+    seen = []
+    write = checkpoint.write
+
+    def slow_write(folder, one):
+        write(folder, one)
+        seen.append((folder.parent, checkpoint.list_steps(job)))
+
+    monkeypatch.setattr(checkpoint, "write", slow_write)
+    save(job, state(1), state(2))
+    assert seen == [(job.unfinished, []), (job.unfinished, [1])]
+    assert checkpoint.list_steps(job) == [1, 2]
+    assert not job.unfinished.exists()
+
+
+def test_rows_are_on_the_disk_before_the_checkpoint_is_visible(job):
+    visible = []
+    writer = CheckpointWriter(job, 3)
+    writer.save(
+        state(4), before=lambda: visible.append(checkpoint.list_steps(job))
+    )
+    writer.wait()
+    writer.close()
+    assert visible == [[]]
+
+
+def test_saving_does_not_block_the_training_thread(job):
+    release = threading.Event()
+    writer = CheckpointWriter(job, 3)
+    writer.save(state(1), before=release.wait)
+    assert checkpoint.list_steps(job) == []
+    assert writer.blocked_seconds < 0.5
+    release.set()
+    writer.wait()
+    writer.close()
+    assert checkpoint.list_steps(job) == [1]
+
+
+def test_rotation_keeps_the_newest_and_the_best(job):
+    losses = {1: 9.0, 2: 3.0, 3: 5.0, 4: 4.0, 5: 6.0, 6: None}
+    save(job, *(state(step, loss) for step, loss in losses.items()), keep=2)
+    assert checkpoint.list_steps(job) == [2, 5, 6]
+    assert checkpoint.select(job, "best").step == 2
+    assert checkpoint.select(job, "last").step == 6
+
+
+def test_rotation_counts_whole_checkpoints_only(job):
+    save(job, state(1), state(2), keep=3)
+    (job.checkpoint(2) / "state.npz").write_bytes(b"damaged")
+    save(job, state(3), state(4), keep=3)
+    assert checkpoint.list_steps(job) == [1, 2, 3, 4]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_first(path):
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+
+
+def flip_middle(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["state.npz", "manifest.json"])
+@pytest.mark.parametrize(
+    "damage", [truncate, empty, flip_first, flip_middle, delete]
+)
+def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
+    job, console, capsys, name, damage
+):
+    save(job, state(1), state(2))
+    damage(job.checkpoint(2) / name)
+    if name == "manifest.json" and damage is truncate:
+        # The last byte is a newline: without it the manifest is still whole.
+        damage(job.checkpoint(2) / name)
+    restored = checkpoint.restore_newest(job, console)
+    assert restored.step == 1
+    warning = capsys.readouterr().err
+    assert "The checkpoint of step 2 is damaged" in warning
+    assert name in warning
+    assert "going back to step 1" in warning
+    assert checkpoint.list_steps(job) == [1]
+    assert (job.damaged / "step-0000002").is_dir()
+    # Its step can be passed again, and damaged again.
+    save(job, state(2))
+    assert checkpoint.select(job, "last").step == 2
+    delete(job.checkpoint(2) / "state.npz")
+    checkpoint.restore_newest(job, console)
+    assert (job.damaged / "step-0000002.1").is_dir()
+
+
+def test_any_flipped_byte_of_a_manifest_is_noticed(job):
+    save(job, state(2, test_loss=1.0))
+    path = job.checkpoint(2) / "manifest.json"
+    whole = path.read_bytes()
+    for at in range(len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            found = checkpoint.read(job.checkpoint(2))
+        except checkpoint.DamagedCheckpointError:
+            continue
+        # White space may change; what it says may not.
+        assert json.loads(path.read_bytes()) == json.loads(whole)
+        assert found.step == 2
+
+
+def test_a_manifest_of_another_step_is_noticed(job):
+    save(job, state(1), state(2))
+    shutil.copytree(job.checkpoint(1), job.checkpoint(3))
+    with pytest.raises(checkpoint.DamagedCheckpointError, match="of step 1"):
+        checkpoint.read(job.checkpoint(3))
+
+
+def test_when_all_are_damaged_the_job_stops_and_nothing_moves(job, console):
+    save(job, state(1), state(2))
+    for step in (1, 2):
+        truncate(job.checkpoint(step) / "state.npz")
+    with pytest.raises(JobDirError, match=r"Every checkpoint .* is damaged"):
+        checkpoint.restore_newest(job, console)
+    assert checkpoint.list_steps(job) == [1, 2]
+    assert not job.damaged.exists()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_an_empty_one(
+    job, console, monkeypatch
+):
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint.os, "listdir", fail)
+    with pytest.raises(PermissionError):
+        checkpoint.restore_newest(job, console)
+
+
+def test_an_early_checkpoint_is_completed_in_place(job):
+    save(job, state(5, due=("evaluation",)))
+    inode = (job.checkpoint(5) / "state.npz").stat().st_ino
+    save(job, state(5, test_loss=2.0))
+    found = checkpoint.select(job, "5")
+    assert (found.due, found.test_loss) == ((), 2.0)
+    assert (job.checkpoint(5) / "state.npz").stat().st_ino == inode
+
+
+def test_a_non_finite_state_is_never_saved(job):
+    broken = state(2)
+    broken.variables["encoder/kernel"][0, 0] = np.nan
+    writer = CheckpointWriter(job, 3)
+    writer.save(broken, before=lambda: None)
+    with pytest.raises(NonFiniteError, match="encoder/kernel holds NaN"):
+        writer.wait()
+    writer.close()
+    assert checkpoint.list_steps(job) == []
+
+
+def test_an_error_of_the_writer_reaches_the_training_thread(job, monkeypatch):
+    def full(folder, one):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write", full)
+    writer = CheckpointWriter(job, 3)
+    writer.save(state(1), before=lambda: None)
+    with pytest.raises(OSError, match="No space left"):
+        writer.wait()
+    with pytest.raises(OSError, match="No space left"):
+        writer.check()
+    writer.close()
+    assert checkpoint.list_steps(job) == []
+    assert not job.unfinished.exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("9", "holds no checkpoint of step 9; it has those of steps 1, 2"),
+        ("newest", "--checkpoint=newest is not last, best or a step number"),
+        ("best", "was evaluated; use --checkpoint=last"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_said(job, wanted, message):
+    save(job, state(1), state(2))
+    with pytest.raises(JobDirError, match=message):
+        checkpoint.select(job, wanted)
+
+
+def test_a_folder_without_a_job_is_said(tmp_path):
+    with pytest.raises(JobDirError, match="holds no job"):
+        trainer.load(tmp_path)
+
+
+def test_variables_of_another_model_are_refused():
+    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
+    variables = checkpoint.variables_of(vae, None)
+    arrays = checkpoint.snapshot(variables)
+    with pytest.raises(JobDirError, match="holds no variable encoder/"):
+        checkpoint.assign(variables, {}, "here")
+    name = next(iter(arrays))
+    with pytest.raises(JobDirError, match="this model expects float32"):
+        checkpoint.assign(variables, arrays | {name: np.zeros(3)}, "here")
+
+
+def test_a_snapshot_does_not_change_with_the_model():
+    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
+    variables = checkpoint.variables_of(vae, None)
+    before = checkpoint.snapshot(variables)
+    for variable in variables.values():
+        variable.assign_add(np.ones(variable.shape, np.float32))
+    for name, variable in variables.items():
+        np.testing.assert_array_equal(before[name] + 1, variable.numpy())

@@ -1,0 +1,80 @@
+import statistics
+
+import numpy as np
+import pytest
+
+from trainer.config import TrainConfig
+from trainer.errors import InterruptedJobError
+from trainer.model.vae import build_vae
+from trainer.pictures import drawing, latent_space
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return build_vae(TrainConfig(latent_dim=3), (28, 28, 1))
+
+
+def some_images(count):
+    return np.random.default_rng(0).integers(
+        0, 256, (count, 28, 28, 1), dtype=np.uint8
+    )
+
+
+def test_the_plane_has_an_equal_share_of_the_prior_in_each_cell():
+    codes = latent_space.plane_codes(4, (1, 3), 10).reshape(10, 10, 4)
+    shares = [statistics.NormalDist().cdf(x) for x in codes[0, :, 1]]
+    np.testing.assert_allclose(shares, np.arange(0.05, 1, 0.1), atol=1e-6)
+    # Up is more, as on paper.
+    np.testing.assert_array_equal(codes[:, 0, 3], codes[0, ::-1, 1])
+    assert not codes[:, :, [0, 2]].any()
+
+
+def test_the_manifold_is_the_plane_of_the_two_most_active_units(vae):
+    images = some_images(20)
+    variances = drawing.posterior_means(vae, images).var(axis=0)
+    codes = latent_space.plane_codes(3, sorted(np.argsort(variances)[1:]), 4)
+    np.testing.assert_array_equal(
+        latent_space.manifold(vae, images, rows=4),
+        drawing.tile(drawing.decode(vae, codes), 4),
+    )
+
+
+def test_a_class_row_starts_with_the_mean_and_spreads_as_the_class(vae):
+    images = some_images(30)
+    labels = np.repeat([2, 7], 15)
+    rows = latent_space.class_rows(vae, images, labels, seed=1)
+    assert rows.shape == (2 * 28, 10 * 28)
+    mean = drawing.posterior_means(vae, images[15:]).mean(axis=0)
+    np.testing.assert_array_equal(
+        rows[28:, :28], drawing.decode(vae, mean[np.newaxis])[0]
+    )
+    assert (rows[28:, 28:56] != rows[28:, :28]).any()
+    # A class of one image has no spread, and the seed changes nothing else.
+    one = latent_space.class_rows(vae, images[:1], labels[:1], seed=1)
+    np.testing.assert_array_equal(one[:, 28:56], one[:, :28])
+    other = latent_space.class_rows(vae, images, labels, seed=2)
+    np.testing.assert_array_equal(other[:, :28], rows[:, :28])
+    assert (other != rows).any()
+
+
+def test_cells_are_what_was_tiled():
+    images = np.arange(6 * 4 * 5).reshape(6, 4, 5)
+    cells = drawing.cells(drawing.tile(images, 3), 4, 5)
+    np.testing.assert_array_equal(cells, images.reshape(2, 3, 4, 5))
+
+
+def test_encoding_in_batches_is_encoding(stop, monkeypatch):
+    monkeypatch.setattr(latent_space, "_BATCH_SIZE", 4)
+    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
+    images = np.random.default_rng(0).integers(
+        0, 256, (10, 8, 8, 1), dtype=np.uint8
+    )
+    counts = []
+    found = latent_space.encode(vae, images, stop, counts.append)
+    np.testing.assert_allclose(
+        found, drawing.posterior_means(vae, images), atol=1e-6
+    )
+    assert counts == [4, 4, 2]
+    stop.request("SIGTERM")
+    with pytest.raises(InterruptedJobError):
+        latent_space.encode(vae, images, stop, counts.append)

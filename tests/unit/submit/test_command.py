@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.tools.submit_command import SUBMIT, vae_submit
+
+WITHOUT_CLIENT = """
+import sys
+sys.modules["google.cloud.aiplatform_v1"] = None
+from trainer.submit.command import main
+sys.argv[0] = "vae-submit"
+code = main()
+assert "tensorflow" not in sys.modules
+sys.exit(code)
+"""
+
+
+def run(*command):
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True
+    )
+
+
+def test_a_dry_run_needs_neither_client_nor_tensorflow():
+    outcome = run("-c", WITHOUT_CLIENT, *SUBMIT, "--dry_run")
+    assert outcome.returncode == 0
+    assert json.loads(outcome.stdout) == json.loads(
+        vae_submit(*SUBMIT, "--dry_run").out
+    )
+    assert outcome.stderr == (
+        "WARNING: Not checked against the API's types: Vertex AI's client is "
+        'not installed; install it with `pip install "vae-trainer[vertex]"`.\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [SUBMIT, ("vertex", "status", "projects/p/locations/r/customJobs/1")],
+)
+def test_without_the_client_nothing_else_works_and_says_so(words):
+    outcome = run("-c", WITHOUT_CLIENT, *words)
+    assert outcome.returncode == 1
+    assert outcome.stdout == ""
+    assert outcome.stderr == (
+        "ERROR: Vertex AI's client is not installed; install it with "
+        '`pip install "vae-trainer[vertex]"`.\n'
+    )
+
+
+def test_without_the_client_an_impossible_machine_is_still_refused():
+    words = (*SUBMIT, "--dry_run", "--machine_type=n1-standard-5")
+    outcome = run("-c", WITHOUT_CLIENT, *words)
+    assert outcome.returncode == 2
+    assert "n1-standard-5 does not go with no GPU" in outcome.stderr
+
+
+def test_a_dry_run_prints_the_spec_and_no_more():
+    outcome = run("-m", "trainer.submit", *SUBMIT, "--dry_run")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert json.loads(outcome.stdout)["displayName"] == "vae"
+
+
+def test_help_comes_without_any_flag():
+    for words in ([], ["--help"]):
+        outcome = vae_submit(*words)
+        assert outcome.exit_code == 0
+        assert outcome.out.startswith("usage: vae-submit ENGINE [flags] -- ")
+    for words in (["--help"], ["status", "--help"], ["--", "--help"]):
+        outcome = vae_submit("vertex", *words)
+        assert outcome.exit_code == 0
+        assert outcome.out.startswith("usage: vae-submit ")
+
+
+def test_another_engine_is_refused():
+    outcome = vae_submit("sagemaker")
+    assert "sagemaker is not one of vertex" in outcome.err
+    assert outcome.exit_code == 2

@@ -1,0 +1,74 @@
+"""What the container's files promise; `make image-test` tries the image."""
+
+import ipaddress
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from trainer import config
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def services():
+    compose = ROOT / "deploy" / "container" / "compose.yaml"
+    return yaml.safe_load(compose.read_text())["services"]
+
+
+def requirements(variant):
+    """Runs what the Dockerfile runs; returns (exit code, stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, "deploy/container/requirements.py", variant],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_the_variants_differ_in_tensorflow_alone():
+    (code, gpu, _), (_, cpu, _) = requirements("gpu"), requirements("cpu")
+    assert code == 0
+    assert set(gpu) ^ set(cpu) == {
+        "tensorflow>=2.21",
+        "tensorflow[and-cuda]>=2.21",
+        "tensorflow-cpu>=2.21",
+    }
+    assert "matplotlib>=3.9" in cpu
+    assert "cloudml-hypertune==0.1.0.dev6" in cpu
+
+
+def test_an_unknown_variant_is_one_sentence():
+    assert requirements("tpu") == (
+        1,
+        [],
+        "VARIANT=tpu is not known; use gpu or cpu.\n",
+    )
+
+
+def test_the_composed_command_is_one_that_the_trainer_takes(services):
+    parsed = config.parse_flags(services["trainer"]["command"])
+    assert parsed.job_dir.startswith("/runs/")
+
+
+def test_nothing_is_published_but_to_this_machine(services):
+    published = [
+        port.partition(":")[0]
+        for service in services.values()
+        for port in service.get("ports", [])
+    ]
+    assert published
+    assert all(ipaddress.ip_address(host).is_loopback for host in published)
+
+
+def test_every_service_is_confined(services):
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert services["tensorboard"]["volumes"][0].endswith(":/runs:ro")

@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import (
+    plugin_event_accumulator,
+)
+
+from trainer.errors import JobDirError
+from trainer.job_dir.job_dir import JobDir
+from trainer.pictures import charts
+from trainer.tracking import summaries
+from trainer.tracking.summaries import EventWriter, Summaries
+
+BAR_GREY = 77
+
+
+def row(step, split="train", loss=None):
+    loss = float(step) if loss is None else loss
+    return {"step": step, "epoch": 1, "split": split, "total_loss": loss}
+
+
+def curve(folder, tag="losses/total_loss"):
+    """What TensorBoard's own reader makes of a folder of events."""
+    reader = plugin_event_accumulator.EventAccumulator(
+        str(folder), tensor_size_guidance={"scalars": 0}
+    )
+    reader.Reload()
+    if tag not in reader.Tags()["tensors"]:
+        return []
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto)))
+        for event in reader.Tensors(tag)
+    ]
+
+
+@pytest.fixture
+def job(tmp_path):
+    with JobDir(tmp_path / "job").claim() as job:
+        yield job
+
+
+def write(job, step, rows, redo=False, held_out="test"):
+    writer = Summaries(job, step, redo, held_out)
+    for one in rows:
+        writer.write_row(one)
+    writer.close()
+
+
+def test_rows_and_curves_have_the_same_numbers(job):
+    rows = [row(1), row(2, loss=0.1), row(2, "test"), row(3)]
+    write(job, 0, rows)
+    assert summaries.read_rows(job.metrics_path) == rows
+    assert curve(job.train_logs) == [(1, 1), (2, np.float32(0.1)), (3, 3)]
+    assert curve(job.logs / "test") == [(2, 2)]
+
+
+def test_a_resume_drops_what_came_after_the_checkpoint(job):
+    write(job, 0, [row(step) for step in (10, 20, 30, 40, 50)])
+    write(job, 30, [row(step, loss=-1.0) for step in (40, 50, 60)])
+    expected = [(10, 10), (20, 20), (30, 30), (40, -1), (50, -1), (60, -1)]
+    rows = summaries.read_rows(job.metrics_path)
+    assert [(r["step"], r["total_loss"]) for r in rows] == expected
+    assert curve(job.train_logs) == expected
+
+
+def test_a_due_evaluation_is_written_once(job):
+    write(job, 0, [row(10), row(10, "test", loss=1.0)])
+    write(job, 10, [row(10, "test", loss=2.0), row(20)], redo=True)
+    rows = summaries.read_rows(job.metrics_path)
+    assert [(r["step"], r["split"]) for r in rows] == [
+        (10, "train"),
+        (10, "test"),
+        (20, "train"),
+    ]
+    assert curve(job.train_logs) == [(10, 10), (20, 20)]
+    assert curve(job.logs / "test") == [(10, 2)]
+
+
+def test_a_validation_row_is_treated_as_a_test_row_is(job):
+    rows = [row(10), row(10, "validation", loss=-1.0)]
+    write(job, 0, rows, held_out="validation")
+    rows = [row(10, "validation", loss=-2.0), row(20)]
+    write(job, 10, rows, redo=True, held_out="validation")
+    assert [
+        (r["step"], r["split"], r["total_loss"])
+        for r in summaries.read_rows(job.metrics_path)
+    ] == [(10, "train", 10), (10, "validation", -2), (20, "train", 20)]
+    assert curve(job.logs / "validation") == [(10, -2)]
+    assert not (job.logs / "test").exists()
+
+
+def test_events_stay_in_order_when_the_clock_goes_back(job, monkeypatch):
+    monkeypatch.setattr(summaries.time, "time", lambda: 2e9)
+    write(job, 0, [row(1), row(2)])
+    monkeypatch.setattr(summaries.time, "time", lambda: 1e9)
+    write(job, 1, [row(2, loss=-2.0), row(3)])
+    assert curve(job.train_logs) == [(1, 1), (2, -2), (3, 3)]
+
+
+def test_a_torn_last_line_is_dropped(job):
+    write(job, 0, [row(1), row(2)])
+    whole = job.metrics_path.read_bytes()
+    for cut in range(1, 20):
+        job.metrics_path.write_bytes(whole + whole[:cut])
+        assert len(summaries.read_rows(job.metrics_path)) == 2
+    write(job, 2, [row(3)])
+    assert [r["step"] for r in summaries.read_rows(job.metrics_path)] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_a_damaged_line_is_named(job):
+    write(job, 0, [row(1), row(2)])
+    lines = job.metrics_path.read_text().splitlines()
+    job.metrics_path.write_text("\n".join([lines[0][:-5], lines[1], ""]))
+    with pytest.raises(JobDirError, match=r"metrics\.jsonl, line 1, is not"):
+        Summaries(job, 2)
+    job.metrics_path.write_text("[1]\n")
+    with pytest.raises(JobDirError, match="line 1"):
+        summaries.read_rows(job.metrics_path)
+
+
+def test_pictures_reach_tensorboard_whole(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    writer = EventWriter(tmp_path, 1)
+    writer.image(5, "samples", pixels)
+    writer.close()
+    reader = plugin_event_accumulator.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    (event,) = reader.Tensors("samples")
+    width, height, png = tf.make_ndarray(event.tensor_proto)
+    assert (event.step, width, height) == (5, b"4", b"3")
+    np.testing.assert_array_equal(tf.io.decode_png(png)[..., 0], pixels)
+    assert list(reader.PluginTagToContent("images")) == ["samples"]
+
+
+def tensors(folder, tag):
+    """(step, array) of each event of a tag, as TensorBoard reads them."""
+    reader = plugin_event_accumulator.EventAccumulator(
+        str(folder), tensor_size_guidance={"histograms": 0, "images": 0}
+    )
+    reader.Reload()
+    return [
+        (event.step, tf.make_ndarray(event.tensor_proto))
+        for event in reader.Tensors(tag)
+    ]
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_the_kl_of_the_units_is_a_histogram_and_a_picture(job, split):
+    kl = np.array([0.0, 0.0, 0.0, 1.5, 6.0])
+    writer = Summaries(job, 0)
+    writer.write_kl(row(20, split), kl)
+    writer.close()
+    folder = job.root / "logs" / split
+    ((step, buckets),) = tensors(folder, "posterior/kl_of_units")
+    assert step == 20
+    # Three units have nothing, one a quarter of the most, and one has that.
+    left, right, count = buckets[buckets[:, 2] > 0].T
+    assert (left <= [0, 1.5, 6]).all()
+    assert (right >= [0, 1.5, 6]).all()
+    assert count.tolist() == [3, 1, 1]
+    ((step, (width, height, png)),) = tensors(folder, "pictures/kl_of_units")
+    assert (step, width, height) == (20, b"400", b"240")
+    pixels = tf.io.decode_png(png)[..., 0].numpy()
+    np.testing.assert_array_equal(pixels, charts.kl_bars(kl))
+
+
+def test_the_bars_of_the_units_are_sorted_and_to_scale():
+    kl = [0.5, 4.0, 1.0, 2.0]
+    is_bar = charts.kl_bars(np.array(kl)) == BAR_GREY
+    # The axes are 328 pixels wide, from the 60th on.
+    bars = np.split(is_bar.sum(axis=0)[60:388], 4)
+    heights = [np.median(bar) for bar in bars]
+    np.testing.assert_allclose(
+        np.divide(heights, heights[0]), [1, 0.5, 0.25, 0.125], atol=0.02
+    )
+
+
+def test_an_evaluation_has_no_curve_of_what_is_always_the_same(job):
+    rows = [row(1) | {"kl_weight": 0.5}, row(1, "test") | {"kl_weight": 1.0}]
+    write(job, 0, rows)
+    assert curve(job.train_logs, "training/kl_weight") == [(1, 0.5)]
+    assert curve(job.logs / "test", "training/kl_weight") == []
+    assert summaries.read_rows(job.metrics_path) == rows
+
+
+def test_rows_are_json_objects_one_a_line(job):
+    write(job, 0, [row(1), row(2)])
+    for line in job.metrics_path.read_text().splitlines():
+        assert isinstance(json.loads(line), dict)

@@ -1,0 +1,57 @@
+"""The binary images that a model is evaluated on, drawn once from grey ones.
+
+The split and the draws are those of the code of Tomczak & Welling 2018, "VAE
+with a VampPrior" (github.com/jmtomczak/vae_vampprior, utils/load_data.py). The
+training images are drawn anew at each step: `order.py`.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from trainer.errors import ConfigError
+
+# One image in six is for validation: 10,000 of the 60,000.
+_VALIDATION_DIVISOR = 6
+_SEED = 777
+
+
+def split_and_draw(data):
+    """Returns data with a validation set, and binary images to evaluate on.
+
+    The last sixth of the training images is the validation set; the others
+    stay grey. `np.random.RandomState(777)`, whose numbers are the same in all
+    versions of NumPy, draws `binomial(1, value / 255)`, with the quotient in
+    float32, for the validation images, then for the test images.
+
+    Args:
+        data: a `datasets.Dataset`.
+
+    Returns:
+        A `Dataset` whose `validation_images` and `test_images` are uint8, 0
+        or 255.
+
+    Raises:
+        ConfigError: there are too few training images to split.
+    """
+    held_out = len(data.train_images) // _VALIDATION_DIVISOR
+    if held_out == 0:
+        raise ConfigError(
+            "--binarize=dynamic keeps one training image in "
+            f"{_VALIDATION_DIVISOR} for validation, but there are "
+            f"{len(data.train_images)}; use at least {_VALIDATION_DIVISOR}."
+        )
+    generator = np.random.RandomState(_SEED)
+
+    def draw(images):
+        probabilities = images.astype(np.float32) / 255
+        return (255 * generator.binomial(1, probabilities)).astype(np.uint8)
+
+    labels = data.train_labels
+    return dataclasses.replace(
+        data,
+        train_images=data.train_images[:-held_out],
+        train_labels=None if labels is None else labels[:-held_out],
+        validation_images=draw(data.train_images[-held_out:]),
+        test_images=draw(data.test_images),
+    )

@@ -1,0 +1,163 @@
+"""Which devices and peers: the distribution strategy and the chief."""
+
+import contextlib
+import dataclasses
+import os
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from trainer.distributed import allocator
+from trainer.errors import ConfigError
+
+# Two halves of a batch, each of whose operations keeps to half of the cores,
+# are faster on a CPU than a batch whose every operation is dealt out to all of
+# them. It is a constant since the order of sums depends on it.
+_PARTS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The devices that a job trains on.
+
+    Attributes:
+        strategy: a `tf.distribute.Strategy`.
+        device_kind: `"GPU"` or `"CPU"`.
+        parts: into how many parts each replica cuts its batch, to compute
+            them abreast.
+    """
+
+    strategy: tf.distribute.Strategy
+    device_kind: str
+    parts: int = 1
+
+    @property
+    def replica_count(self):
+        """Number of replicas on all machines together."""
+        return self.strategy.num_replicas_in_sync
+
+    def describe(self):
+        """Returns for instance `"4 CPU replicas"`."""
+        plural = "" if self.replica_count == 1 else "s"
+        return f"{self.replica_count} {self.device_kind} replica{plural}"
+
+
+def check_workers(config, topology):
+    """Refuses what cannot work on several machines, before they meet.
+
+    Raises:
+        ConfigError: the replicas are asked for in a way that cannot be had.
+    """
+    if config.virtual_devices > 1:
+        raise ConfigError(
+            f"--virtual_devices={config.virtual_devices} does not work on "
+            "several machines: TensorFlow gives the CPU of each one replica. "
+            "Leave it out."
+        )
+    config.check_replicas(len(topology.hosts))
+
+
+def connect(config, topology=None):
+    """Returns the `Cluster` of a config. Call it before any TensorFlow op.
+
+    Args:
+        config: a `TrainConfig`.
+        topology: the `Topology` of several machines, whose other workers call
+            this as well; None for this machine alone.
+
+    Raises:
+        ConfigError: the devices asked for are not there, or the batch cannot
+            be split among the replicas.
+    """
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    allocator.keep_freed_memory()
+    gpus = tf.config.list_physical_devices("GPU")
+    if config.virtual_devices and gpus:
+        raise ConfigError(
+            f"--virtual_devices={config.virtual_devices} splits the CPU, but "
+            f"this machine has {len(gpus)} GPU(s); leave it out, or hide the "
+            "GPUs with CUDA_VISIBLE_DEVICES=-1."
+        )
+    parts = 1
+    slice_size = config.batch_size // (len(topology.hosts) if topology else 1)
+    if not gpus and config.virtual_devices <= 1 and slice_size % _PARTS == 0:
+        parts = _PARTS
+        _share_cores()
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    devices = (
+        _split_cpu(config.virtual_devices)
+        if config.virtual_devices > 1
+        else [f"GPU:{index}" for index in range(len(gpus))] or ["CPU:0"]
+    )
+    if topology is not None:
+        strategy = _multi_worker_strategy(topology, len(gpus))
+    elif config.strategy == "none":
+        strategy = tf.distribute.OneDeviceStrategy(devices[0])
+    else:
+        # The default on CPU devices is a collective whose keys are global to
+        # the process, so that two strategies of other sizes fail; on GPUs it
+        # is NCCL.
+        strategy = tf.distribute.MirroredStrategy(
+            devices, None if gpus else tf.distribute.ReductionToOneDevice()
+        )
+    cluster = Cluster(
+        strategy=strategy,
+        device_kind="GPU" if gpus else "CPU",
+        parts=parts,
+    )
+    config.check_replicas(cluster.replica_count)
+    return cluster
+
+
+def _share_cores():
+    """Gives each part of a batch its share of the cores of this process."""
+    cores = len(os.sched_getaffinity(0))
+    # Too late in a process where TensorFlow runs already; only speed is lost.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(
+            max(1, cores // _PARTS)
+        )
+        tf.config.threading.set_inter_op_parallelism_threads(_PARTS)
+
+
+def _multi_worker_strategy(topology, gpu_count):
+    # TensorFlow's coordination service would hold Python's lock until every
+    # worker has come, however long that takes, and handle SIGTERM itself.
+    # There is no public way to leave it out; peers.py does its work.
+    context.context().configure_coordination_service(service_type="")
+    communication = tf.distribute.experimental.CommunicationImplementation
+    return tf.distribute.MultiWorkerMirroredStrategy(
+        # All are called workers; the first one is the chief then.
+        tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(topology.hosts)}),
+            task_type="worker",
+            task_id=topology.index,
+            rpc_layer="grpc",
+            num_accelerators={"GPU": gpu_count},
+        ),
+        # AUTO is not reproducible from run to run (tensorflow#120987).
+        tf.distribute.experimental.CommunicationOptions(
+            implementation=communication.NCCL
+            if gpu_count
+            else communication.RING
+        ),
+    )
+
+
+def _split_cpu(count):
+    """Returns the names of `count` logical CPU devices, making them first."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    made = tf.config.get_logical_device_configuration(cpu) or []
+    if len(made) < count:
+        try:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+        except RuntimeError as error:
+            raise ConfigError(
+                f"--virtual_devices={count} came too late: TensorFlow has "
+                "already started in this process."
+            ) from error
+    return [f"CPU:{index}" for index in range(count)]

@@ -1,0 +1,175 @@
+"""The importance-weighted estimate of the log-likelihood of images."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import randomness
+from trainer.distributed.pacing import CallPacer
+from trainer.model import last_layer, objective
+
+# Images decoded at once. Memory is that of the decoder's layers for so many
+# images, at 28 x 28 pixels about 0.2 MB each, whatever K and the number of
+# images; the results take 8 bytes an image and repeat beside it.
+BATCH_SIZE = 256
+# Each repeat has pages of noise of its own: more than samples are ever drawn.
+_PAGES_PER_REPEAT = 2**32
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLikelihood:
+    """Estimates of log p(x), for each image and repeat.
+
+    Attributes:
+        samples: int, K: samples of z for an estimate.
+        values: float64 array of shape (repeats, images), in nats.
+    """
+
+    samples: int
+    values: np.ndarray
+
+    @property
+    def mean(self):
+        """The mean over images and repeats, in nats an image."""
+        return float(self.values.mean())
+
+    @property
+    def error_of_images(self):
+        """Standard error: how much another test set would change the mean."""
+        return standard_error(self.values.mean(axis=0))
+
+    @property
+    def error_of_repeats(self):
+        """Standard error: how much other samples of z would change it."""
+        return standard_error(self.values.mean(axis=1))
+
+
+def standard_error(values):
+    """The standard deviation (n - 1) over sqrt(n); None of a single value."""
+    if len(values) < 2:
+        return None
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def estimate(
+    vae, config, images, samples, repeats, stop, advance, batch_size=BATCH_SIZE
+):
+    """Estimates log p(x) of images by importance sampling.
+
+    log p_K(x) = log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x), with z_k from
+    the posterior q (Burda, Grosse & Salakhutdinov 2016, equation 8). Its mean
+    is a lower bound of log p(x) that rises with K; with K = 1 it is the ELBO.
+
+    Sample k of a repeat has noise of its own for each image, so neither the
+    batch size nor the number of samples and repeats changes what it draws.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        config: its `TrainConfig`; the noise depends on its seed.
+        images: uint8 array of shape (M, height, width, 1).
+        samples: int, K.
+        repeats: int, how many estimates of each image.
+        stop: a `StopSignal`, checked about once a second.
+        advance: called with a number of samples decoded now and then.
+        batch_size: int, images decoded at once.
+
+    Returns:
+        A `LogLikelihood` of shape (repeats, M). Sums are float64; the model
+        computes in its own precision.
+
+    Raises:
+        InterruptedJobError: the stop signal came.
+    """
+    add_samples = _make_add_samples(vae, config, images.shape[1:])
+    pacer = CallPacer()
+    log_sums = np.full((repeats, len(images)), -np.inf)
+    for start in range(0, len(images), batch_size):
+        batch = slice(start, start + batch_size)
+        pixels = tf.constant(images[batch])
+        for repeat in range(repeats):
+            log_sum = tf.constant(log_sums[repeat, batch])
+            done = 0
+            while done < samples:
+                stop.check()
+                count = min(pacer.measured, samples - done)
+                page = repeat * _PAGES_PER_REPEAT + done
+                log_sum, _ = pacer.timed(
+                    lambda page=page, count=count, log_sum=log_sum: add_samples(
+                        pixels,  # noqa: B023 - called at once.
+                        tf.constant(start, tf.int64),  # noqa: B023
+                        tf.constant(page, tf.int64),
+                        tf.constant(count, tf.int64),
+                        log_sum,
+                    ),
+                    count,
+                )
+                done += count
+                advance(count * len(pixels))
+            log_sums[repeat, batch] = log_sum
+    return LogLikelihood(samples, log_sums - math.log(samples))
+
+
+def _make_add_samples(vae, config, image_shape):
+    """Returns a function that adds samples to sums of importance weights.
+
+    It takes images (uint8), the index of the first one, the page of noise of
+    the first sample, the number of samples, and log sum_k w_k up to now, a
+    float64 tensor of shape (images,); it returns that with these samples.
+    """
+    encoder, decode = vae.encoder, last_layer.decode(vae.decoder)
+    log_normalizer = objective.log_normalizer(
+        config.reconstruction_loss, math.prod(image_shape)
+    )
+
+    def log_weights(images, z_mean, z_log_var, noise):
+        """Returns log p(x | z) + log p(z) - log q(z | x), float64."""
+        noise = tf.cast(noise, encoder.compute_dtype)
+        z = vae.sampler(z_mean, z_log_var, noise)
+        reconstruction_loss = vae.reconstruction_loss(
+            *(
+                tf.cast(value, encoder.variable_dtype)
+                for value in (images, decode(z))
+            )
+        )
+        z, z_log_var, noise = (
+            tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
+        )
+        # The log 2 pi of the two Gaussians cancel; (z - mean)^2 / variance
+        # is the square of the noise.
+        log_prior_over_posterior = 0.5 * tf.reduce_sum(
+            tf.square(noise) + z_log_var - tf.square(z), axis=1
+        )
+        log_likelihood = -(
+            tf.cast(reconstruction_loss, tf.float64) + log_normalizer
+        )
+        return log_likelihood + log_prior_over_posterior
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *image_shape], tf.uint8),
+            *[tf.TensorSpec([], tf.int64)] * 3,
+            tf.TensorSpec([None], tf.float64),
+        ]
+    )
+    def add_samples(images, first_image, first_page, count, log_sum):
+        images = tf.cast(images, encoder.compute_dtype) / 255
+        z_mean, z_log_var = encoder(images)
+        for page in tf.range(first_page, first_page + count):
+            noise = randomness.normal(
+                config.seed,
+                randomness.Tag.IMPORTANCE_NOISE,
+                row=page,
+                position=first_image,
+                count=tf.shape(images)[0],
+                width=config.latent_dim,
+            )
+            log_weight = log_weights(images, z_mean, z_log_var, noise)
+            # log(exp(a) + exp(b)), whatever their size.
+            log_sum = tf.maximum(log_sum, log_weight) + tf.math.softplus(
+                -tf.abs(log_sum - log_weight)
+            )
+        return log_sum
+
+    return add_samples

@@ -1,0 +1,197 @@
+"""The claim on a job directory in a bucket: only one job writes there.
+
+`claim.json` is renewed every 20 seconds. Its age is taken from the server's
+time stamps, so no machine's clock matters. A claim that is 90 seconds old
+belongs to a job that died.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+
+from trainer.errors import JobDirError, StorageUnavailableError
+from trainer.job_dir.bucket.object_store import ObjectChangedError
+
+NAME = "claim.json"
+RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
+# A claim that could not be renewed for this long is renewed again before
+# anything is published: others may take it soon.
+DOUBTFUL_SECONDS = 60.0
+_POLL_SECONDS = 2.0
+# What tells the server's time: an object that lives for a moment.
+_CLOCK = "claim-time"
+
+
+def clear(store, remote):
+    """Deletes what killed starts left of looking at the server's clock.
+
+    Args:
+        store: the `ObjectStore` of the directory.
+        remote: dict of `ObjectInfo` by name, as listed.
+
+    Returns:
+        dict as `remote`, without these and without the claim itself.
+    """
+    clocks = {
+        name: info
+        for name, info in remote.items()
+        # Those of a job in a folder below are its own business.
+        if info.owner == _CLOCK and "/" not in name
+    }
+    for name, info in clocks.items():
+        store.delete(name, info.generation)
+    return {
+        name: info
+        for name, info in remote.items()
+        if name not in clocks and name != NAME
+    }
+
+
+class BucketClaim:
+    """Holds a job directory in a bucket.
+
+    Args:
+        store: the `ObjectStore` of the directory.
+        machine: str, names the staging folder of this machine. Its `flock`
+            is held, so an older claim with the same name is that of a job
+            that died, and need not be waited for.
+    """
+
+    def __init__(self, store, machine):
+        self._store = store
+        self._machine = machine
+        self._content = json.dumps(
+            {
+                "machine": machine,
+                "session": uuid.uuid4().hex,
+                "holder": f"process {os.getpid()} on {socket.gethostname()}",
+            }
+        ).encode()
+        self._info = None
+        self._renewed = 0.0
+        self._error = None
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+
+    def acquire(self, console, stop):
+        """Takes the claim, waiting for that of a dead job to go stale.
+
+        Raises:
+            JobDirError: another job holds it.
+            InterruptedJobError: the stop signal came.
+        """
+        first_seen = None
+        while self._info is None:
+            stop.check()
+            try:
+                found = self._store.info(NAME)
+                if found is None:
+                    self._take(0)
+                    continue
+                holder = self._holder(found)
+                if holder.get("machine") == self._machine:
+                    self._take(found.generation)
+                    continue
+            except ObjectChangedError:
+                continue  # Somebody else was faster: look again.
+            first_seen = first_seen or found.generation
+            if found.generation != first_seen:
+                raise JobDirError(
+                    f"{self._store.url} is in use by {holder.get('holder')}; "
+                    "wait until that job has ended, or give another --job_dir."
+                )
+            age = self._age_seconds(found)
+            if age > STALE_SECONDS:
+                self._take(found.generation)
+                continue
+            console.line(
+                f"{self._store.url} was claimed {age:.0f} s ago by "
+                f"{holder.get('holder')}; waiting up to "
+                f"{STALE_SECONDS - age:.0f} s to see whether it still runs."
+            )
+            self._wait(RENEW_SECONDS, stop)
+        threading.Thread(
+            target=self._renew_forever, name="claim", daemon=True
+        ).start()
+
+    def check(self):
+        """Raises if another job has taken the claim.
+
+        Raises:
+            JobDirError: it has, or this account may not renew it.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def ensure(self):
+        """Makes sure of the claim before something is published.
+
+        Raises:
+            JobDirError: as `check`.
+            StorageUnavailableError: it could not be renewed.
+        """
+        self.check()
+        if time.monotonic() - self._renewed > DOUBTFUL_SECONDS:
+            self._renew()
+
+    def release(self):
+        """Gives the claim up, so that the next job need not wait."""
+        self._released.set()
+        if self._info is not None and self._error is None:
+            self._store.delete(NAME, self._info.generation)
+
+    def _take(self, generation):
+        started = time.monotonic()
+        self._info = self._store.write(NAME, self._content, generation)
+        self._renewed = started
+
+    def _holder(self, found):
+        try:
+            holder = json.loads(self._store.read(NAME, found.generation))
+        except ValueError:
+            holder = None
+        if not isinstance(holder, dict) or "holder" not in holder:
+            raise JobDirError(
+                f"{self._store.url}/{NAME} is not the claim of a job; move it "
+                "away, or give another --job_dir."
+            )
+        return holder
+
+    def _age_seconds(self, found):
+        """How old a claim is, by the server's clock."""
+        name = f"{_CLOCK}-{uuid.uuid4().hex[:8]}"
+        now = self._store.write(name, b"", owner=_CLOCK)
+        self._store.delete(name, now.generation)
+        return (now.updated - found.updated).total_seconds()
+
+    def _wait(self, seconds, stop):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            stop.check()
+            time.sleep(min(_POLL_SECONDS, seconds))
+
+    def _renew(self):
+        with self._lock:
+            try:
+                self._take(self._info.generation)
+            except ObjectChangedError as error:
+                self._error = JobDirError(
+                    f"The claim on {self._store.url} was taken by another "
+                    "job; this one stops and writes nothing more."
+                )
+                raise self._error from error
+            except JobDirError as error:
+                self._error = error
+                raise
+
+    def _renew_forever(self):
+        while not self._released.wait(RENEW_SECONDS):
+            try:
+                self._renew()
+            except StorageUnavailableError:
+                continue  # `ensure` tries again before it matters.
+            except JobDirError:
+                return  # `check` says so.

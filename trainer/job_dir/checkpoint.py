@@ -1,0 +1,331 @@
+"""Checkpoints: what one is, how it is verified, which one is used.
+
+A checkpoint is a folder `step-0000468` of two files: `state.npz`, every
+weight and optimizer variable by name, and `manifest.json`, which has the size
+and SHA-256 of the first and of itself. It is written aside, flushed to the
+disk, and becomes visible by one rename: `checkpoint_writer.py`.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+
+import numpy as np
+
+from trainer import files
+from trainer.errors import JobDirError
+from trainer.job_dir.job_dir import checkpoint_name, open_to_read
+from trainer.runtime.console import Console
+
+_FOLDER = re.compile(r"step-(\d{7,})$")
+STATE, _MANIFEST = "state.npz", "manifest.json"
+_FORMAT = 1
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint is not what was written; the message says what is wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The state of a job after a step.
+
+    Attributes:
+        step: number of updates applied.
+        due: names of the work of this step that was not done yet.
+        test_loss: total loss of the held-out images, if this step was
+            evaluated: the test set's, or the validation set's if there is one.
+        variables: NumPy arrays by name.
+        rows: how many rows of metrics belong to it, by split: those that
+            `summaries.rows_until` gives. None if an earlier version saved it.
+    """
+
+    step: int
+    due: tuple[str, ...]
+    test_loss: float | None
+    variables: dict[str, np.ndarray]
+    rows: dict[str, int] | None = None
+
+
+def variables_of(vae, optimizer):
+    """Returns the variables of a training state, by name.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        optimizer: a built Keras optimizer, or None for the weights alone.
+    """
+    named = {
+        f"{part.name}/{variable.path}": variable
+        for part in (vae.encoder, vae.decoder)
+        for variable in part.trainable_variables
+    }
+    named |= {variable.path: variable for variable in vae.likelihood_weights}
+    if optimizer is not None:
+        named |= {f"optimizer/{v.path}": v for v in optimizer.variables}
+    return named
+
+
+def snapshot(variables):
+    """Returns a copy of variables in host memory, as NumPy arrays by name."""
+    return {
+        name: np.array(variable.value.numpy())
+        for name, variable in variables.items()
+    }
+
+
+def assign(variables, arrays, source):
+    """Sets variables from arrays of the same names.
+
+    Raises:
+        JobDirError: a variable is missing, or has another shape or dtype.
+    """
+    for name, variable in variables.items():
+        array = arrays.get(name)
+        if array is None:
+            raise JobDirError(f"{source} holds no variable {name}.")
+        if (
+            array.shape != tuple(variable.shape)
+            or array.dtype != variable.dtype
+        ):
+            raise JobDirError(
+                f"{source}: {name} is {array.dtype}{list(array.shape)}; this "
+                f"model expects {variable.dtype}{list(variable.shape)}."
+            )
+        variable.assign(array)
+
+
+def list_steps(job):
+    """Returns the steps of which a checkpoint is visible, in order.
+
+    Raises:
+        OSError: the folder could not be looked at. That is never the same as
+            an empty one.
+    """
+    try:
+        names = os.listdir(job.checkpoints)
+    except FileNotFoundError:
+        return []
+    return sorted(int(m[1]) for name in names if (m := _FOLDER.match(name)))
+
+
+def write(folder, checkpoint):
+    """Writes a checkpoint into a new folder, flushed to the disk."""
+    folder.mkdir(parents=True)
+    state = io.BytesIO()
+    np.savez(state, **checkpoint.variables)
+    content = state.getbuffer()
+    files.write_atomically(folder / STATE, content)
+    write_manifest(
+        folder,
+        checkpoint,
+        {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        },
+    )
+
+
+def write_manifest(folder, checkpoint, state):
+    """Writes a checkpoint's manifest in one act.
+
+    Args:
+        folder: that of the checkpoint.
+        checkpoint: a `Checkpoint`.
+        state: size and SHA-256 of its state file, as in the manifest.
+    """
+    manifest = {
+        "format": _FORMAT,
+        "step": checkpoint.step,
+        "due": list(checkpoint.due),
+        "test_loss": checkpoint.test_loss,
+        "rows": checkpoint.rows,
+        "files": {STATE: state},
+    }
+    manifest["sha256"] = _manifest_digest(manifest)
+    files.write_atomically(
+        folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode()
+    )
+
+
+def read_manifest(folder):
+    """Returns the verified manifest of a checkpoint's folder.
+
+    Raises:
+        DamagedCheckpointError: it is missing or not what was written.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        digest = manifest["sha256"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} is not whole") from error
+    if digest != _manifest_digest(manifest):
+        raise DamagedCheckpointError(f"{_MANIFEST} has the wrong checksum")
+    if folder.name != checkpoint_name(manifest["step"]):
+        raise DamagedCheckpointError(
+            f"{_MANIFEST} is that of step {manifest['step']}"
+        )
+    return manifest
+
+
+def read(folder):
+    """Returns the verified `Checkpoint` of a folder.
+
+    Raises:
+        DamagedCheckpointError: a file is missing or not what was written.
+    """
+    manifest = read_manifest(folder)
+    expected = manifest["files"][STATE]
+    try:
+        content = (folder / STATE).read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedCheckpointError(f"{STATE} is missing") from error
+    if len(content) != expected["bytes"]:
+        raise DamagedCheckpointError(
+            f"{STATE} has {len(content)} bytes, expected {expected['bytes']}"
+        )
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
+    with np.load(io.BytesIO(content), allow_pickle=False) as state:
+        variables = {name: state[name] for name in state.files}
+    return Checkpoint(
+        step=manifest["step"],
+        due=tuple(manifest["due"]),
+        test_loss=manifest["test_loss"],
+        variables=variables,
+        rows=manifest.get("rows"),
+    )
+
+
+def restore_newest(job, console):
+    """Returns the newest whole `Checkpoint` of a claimed job, or None.
+
+    Damaged ones that are newer are named in a warning and moved to the
+    job's `damaged` folder, so that their step can be saved again.
+
+    Raises:
+        JobDirError: there are checkpoints, and all are damaged. Nothing is
+            moved then, and the job does not start over.
+    """
+    damaged = []
+    for step in reversed(list_steps(job)):
+        try:
+            checkpoint = read(job.checkpoint(step))
+        except DamagedCheckpointError as error:
+            damaged.append((step, error))
+            continue
+        for damaged_step, error in damaged:
+            kept = _set_aside(job, damaged_step)
+            console.warning(
+                f"The checkpoint of step {damaged_step} is damaged ({error}); "
+                f"moved to {kept}, going back to step {step}."
+            )
+        return checkpoint
+    if damaged:
+        reasons = "; ".join(f"step {step}: {error}" for step, error in damaged)
+        raise JobDirError(
+            f"Every checkpoint in {job.location}/checkpoints is damaged "
+            f"({reasons}); nothing was changed. Restore one from a backup, or "
+            "start anew in another --job_dir."
+        )
+    return None
+
+
+def select(job, wanted):
+    """Returns one verified `Checkpoint` of a job, changing nothing.
+
+    Args:
+        job: a `JobDir`.
+        wanted: `"last"`, `"best"` (least test loss), or a step number.
+
+    Raises:
+        JobDirError: there is no such checkpoint, or it is damaged.
+    """
+    steps = list_steps(job)
+    if not steps:
+        raise JobDirError(
+            f"{job.location} holds no checkpoint; give the --job_dir of a "
+            "training run that has saved one."
+        )
+    try:
+        if wanted == "last":
+            step = steps[-1]
+        elif wanted == "best":
+            losses = test_losses(job, steps)
+            if not losses:
+                raise JobDirError(
+                    f"No checkpoint in {job.location}/checkpoints was "
+                    "evaluated; use --checkpoint=last."
+                )
+            step = min(losses, key=losses.get)
+        else:
+            step = int(wanted)
+    except ValueError as error:
+        raise JobDirError(
+            f"--checkpoint={wanted} is not last, best or a step number."
+        ) from error
+    if step not in steps:
+        raise JobDirError(
+            f"{job.location} holds no checkpoint of step {step}; it has those "
+            f"of steps {', '.join(map(str, steps))}."
+        )
+    folder = job.checkpoint(step)
+    try:
+        return read(folder)
+    except DamagedCheckpointError as error:
+        raise JobDirError(
+            f"{folder} is damaged ({error}); choose another with --checkpoint "
+            f"(there are steps {', '.join(map(str, steps))})."
+        ) from error
+
+
+def test_losses(job, steps):
+    """Returns the test loss of each checkpoint that was evaluated, by step.
+
+    A damaged manifest is left out: its own reader will name it, and it
+    cannot be the best.
+    """
+    losses = {}
+    for step in steps:
+        try:
+            manifest = read_manifest(job.checkpoint(step))
+        except DamagedCheckpointError:
+            continue
+        if manifest["test_loss"] is not None:
+            losses[step] = manifest["test_loss"]
+    return losses
+
+
+def load_model(job_dir, wanted="last"):
+    """Returns the `VAE` of a job directory; see `trainer.load`."""
+    with open_to_read(job_dir, Console()) as job:
+        job.record()  # Says so when there is no job at all.
+        return model_of(job, select(job, str(wanted)))
+
+
+def model_of(job, checkpoint):
+    """Returns a `VAE` with the weights of a checkpoint of a job."""
+    from trainer.model.vae import build_vae
+
+    vae = build_vae(job.config(), tuple(job.record()["data"]["image_shape"]))
+    assign(variables_of(vae, None), checkpoint.variables, job.location)
+    return vae
+
+
+def _set_aside(job, step):
+    """Moves a damaged checkpoint out of the way; returns where it is now."""
+    folder = job.checkpoint(step)
+    job.damaged.mkdir(exist_ok=True)
+    taken = len(list(job.damaged.glob(f"{folder.name}*")))
+    target = job.damaged / (f"{folder.name}.{taken}" if taken else folder.name)
+    os.rename(folder, target)
+    return target
+
+
+def _manifest_digest(manifest):
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

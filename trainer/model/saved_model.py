@@ -1,0 +1,98 @@
+"""The SavedModel of a trained VAE, for TensorFlow Serving and the like."""
+
+import tensorflow as tf
+
+from trainer import randomness
+from trainer.pictures import drawing
+
+
+def save_saved_model(vae, folder):
+    """Writes a model as a TensorFlow SavedModel.
+
+    It loads with `tf.saved_model.load`, without this package and without
+    Keras. Signatures, with their inputs and outputs by name:
+
+    - `encode`: `images` -> `z_mean`, `z_log_var`, float32 (N, latent_dim).
+    - `decode`: `z`, float32 (N, latent_dim) -> `images`, `pixels`.
+    - `reconstruct`, which is also `serving_default`: `images` -> `images`,
+      `pixels`, decoded from the posterior means.
+    - `generate`: `count` and `seed`, int32 scalars -> `images`, `pixels`,
+      decoded from draws from the prior: those that `vae-generate` decodes.
+
+    Every result is a function of the inputs alone. `images` going in are
+    uint8 from 0 to 255, as image files hold them; coming out they are
+    float32 in [0, 1], and `pixels` are the same as uint8. Both are of shape
+    (N, height, width, 1).
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        folder: a `pathlib.Path`, empty or not there yet.
+    """
+    module = tf.Module()
+    # The variables alone: with the Keras models, all their layers would be
+    # saved once more, as objects that need Keras.
+    module.weights = [
+        variable.value
+        for part in (vae.encoder, vae.decoder)
+        for variable in part.weights
+    ]
+    signatures = _signatures(vae)
+    signatures["serving_default"] = signatures["reconstruct"]
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _signatures(vae):
+    """Returns a traced function for each signature, by name."""
+    encoder, decoder = vae.encoder, vae.decoder
+    (latent_dim,) = decoder.input_shape[1:]
+    images_spec = tf.TensorSpec(encoder.input_shape, tf.uint8, "images")
+    z_spec = tf.TensorSpec((None, latent_dim), tf.float32, "z")
+    count_spec = tf.TensorSpec((), tf.int32, "count")
+    seed_spec = tf.TensorSpec((), tf.int32, "seed")
+
+    def posterior(images):
+        pixels = tf.cast(images, encoder.compute_dtype) / 255
+        return encoder(pixels, training=False)
+
+    def decoded(z):
+        images = decoder(tf.cast(z, decoder.compute_dtype), training=False)
+        return {
+            "images": tf.cast(images, tf.float32),
+            "pixels": drawing.to_pixels(images),
+        }
+
+    @tf.function(input_signature=[images_spec])
+    def encode(images):
+        z_mean, z_log_var = posterior(images)
+        return {
+            "z_mean": tf.cast(z_mean, tf.float32),
+            "z_log_var": tf.cast(z_log_var, tf.float32),
+        }
+
+    @tf.function(input_signature=[z_spec])
+    def decode(z):
+        return decoded(z)
+
+    @tf.function(input_signature=[images_spec])
+    def reconstruct(images):
+        z_mean, _ = posterior(images)
+        return decoded(z_mean)
+
+    @tf.function(input_signature=[count_spec, seed_spec])
+    def generate(count, seed):
+        return decoded(
+            randomness.normal(
+                tf.cast(seed, tf.int64),
+                randomness.Tag.PICTURES,
+                row=0,
+                position=0,
+                count=count,
+                width=latent_dim,
+            )
+        )
+
+    functions = (encode, decode, reconstruct, generate)
+    return {
+        function.python_function.__name__: function.get_concrete_function()
+        for function in functions
+    }

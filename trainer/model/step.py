@@ -1,0 +1,136 @@
+"""The training step, and several of them in one TensorFlow call."""
+
+import tensorflow as tf
+
+from trainer import randomness
+from trainer.distributed.agreement import agree
+from trainer.model import objective
+
+
+def weights_of(vae):
+    """Returns the trainable variables of a `VAE`, encoder first."""
+    return [
+        *vae.encoder.trainable_variables,
+        *vae.decoder.trainable_variables,
+        *vae.likelihood_weights,
+    ]
+
+
+def sum_of_parts(function, parts, *batches):
+    """Returns the sum of a function's results on parts of a batch.
+
+    No part depends on another, so that TensorFlow computes them abreast.
+
+    Args:
+        function: takes a part of each of `batches`; returns nested tensors.
+        parts: int, a divisor of the batch.
+        *batches: tensors of shape (batch, ...).
+    """
+    results = [
+        function(*part)
+        for part in zip(
+            *(tf.split(batch, parts) for batch in batches), strict=True
+        )
+    ]
+    return tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
+
+
+def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
+    """Returns a function that trains for some steps in one TensorFlow call.
+
+    It takes an iterator of training batches, a number of steps and this
+    worker's proposal, and returns a dict and what all workers agreed on
+    (`agreement.agree`). The dict has the floats `total_loss` (the objective),
+    `reconstruction_loss` and `kl_loss` of the last of those steps, and
+    `finite`: whether all losses of all those steps were.
+    """
+    strategy = cluster.strategy
+    weights = weights_of(vae)
+    # The clamp of free bits needs the whole batch in the middle of the step.
+    parts = 1 if config.free_bits else cluster.parts
+    warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
+    dtype = tf.as_dtype(config.precision)
+
+    def forward_and_backward(images, noise, kl_weight):
+        """Losses and gradients of these images' share of the batch mean."""
+        with tf.GradientTape() as tape:
+            reconstruction, kl_of_units, _ = vae.terms(images, noise)
+            kl = tf.reduce_sum(kl_of_units, axis=1)
+            penalty = kl
+            if config.free_bits:
+                sum_of_units = tf.stop_gradient(
+                    tf.reduce_sum(kl_of_units, axis=0)
+                )
+                replicas = tf.distribute.get_replica_context()
+                mean_of_units = (
+                    replicas.all_reduce("SUM", sum_of_units) / config.batch_size
+                )
+                penalty = objective.free_bits_kl(
+                    kl_of_units, mean_of_units, config.free_bits
+                )
+            total = reconstruction + kl_weight * penalty
+            # Summed, over the *global* batch: gradients are summed over
+            # replicas, and their number must not matter.
+            loss = tf.reduce_sum(total) / config.batch_size
+        losses = tf.stack(
+            [tf.reduce_sum(x) for x in (total, reconstruction, kl)]
+        )
+        return losses / config.batch_size, tape.gradient(loss, weights)
+
+    if jit_compile:
+        # Only what lies between two all-reduces: XLA fails around them when
+        # there are several CPU replicas.
+        forward_and_backward = tf.function(
+            forward_and_backward, jit_compile=True
+        )
+
+    def replica_step(batch):
+        images = tf.cast(batch["images"], dtype) / 255
+        # Drawn outside of XLA, whose generator gives other numbers.
+        noise = randomness.normal(
+            config.seed,
+            randomness.Tag.TRAIN_NOISE,
+            row=batch["step"],
+            position=batch["position"],
+            count=tf.shape(images)[0],
+            width=config.latent_dim,
+        )
+        kl_weight = objective.kl_weight(
+            batch["step"], warmup_steps, config.beta
+        )
+        losses, gradients = sum_of_parts(
+            lambda *part: forward_and_backward(
+                *part, tf.cast(kl_weight, dtype)
+            ),
+            parts,
+            images,
+            tf.cast(noise, dtype),
+        )
+        optimizer.apply(gradients, weights)
+        return losses
+
+    @tf.function
+    def call(iterator, count, proposal):
+        agreed = agree(strategy, proposal)
+        losses = tf.zeros([3], dtype)
+        finite = tf.constant(True)
+        for _ in tf.range(count):
+            per_replica = strategy.run(replica_step, args=(next(iterator),))
+            losses = strategy.reduce("SUM", per_replica, axis=None)
+            finite &= tf.reduce_all(tf.math.is_finite(losses))
+        return losses, finite, agreed
+
+    def train_steps(iterator, count, proposal):
+        losses, finite, agreed = call(
+            iterator, tf.constant(count), tf.constant(proposal)
+        )
+        total, reconstruction, kl = (float(x) for x in losses.numpy())
+        return {
+            "total_loss": total,
+            "reconstruction_loss": reconstruction,
+            "kl_loss": kl,
+            "finite": bool(finite),
+        }, agreed
+
+    train_steps.traces = call.experimental_get_tracing_count
+    return train_steps

@@ -1,0 +1,112 @@
+"""The latent space: where images lie, its plane of two units, its classes."""
+
+import statistics
+
+import numpy as np
+
+from trainer import randomness
+from trainer.pictures import drawing
+
+# Page 0 of the pictures' noise is the grid's.
+_CLASS_PAGE = 1
+_BATCH_SIZE = 1000
+
+
+def encode(vae, images, stop, advance):
+    """Returns the posterior means of many images, a batch at a time.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+        stop: a `StopSignal`.
+        advance: called with a number of images now and then.
+
+    Returns:
+        Array of shape (N, latent_dim).
+
+    Raises:
+        InterruptedJobError: the stop signal came.
+    """
+    parts = []
+    for start in range(0, len(images), _BATCH_SIZE):
+        stop.check()
+        batch = images[start : start + _BATCH_SIZE]
+        parts.append(drawing.posterior_means(vae, batch))
+        advance(len(batch))
+    return np.concatenate(parts)
+
+
+def plane_codes(latent_dim, units, rows):
+    """Returns the latent vectors of a plane through the prior, row by row.
+
+    The coordinates are quantiles of the prior at evenly spaced
+    probabilities, so that each cell stands for an equal share of it (Kingma &
+    Welling 2014, figure 4). All other units are 0.
+
+    Args:
+        latent_dim: int.
+        units: two ints: the unit that grows from left to right, and the one
+            that grows from the bottom to the top.
+        rows: int, rows and columns of the plane.
+
+    Returns:
+        float32 array of shape (rows x rows, latent_dim).
+    """
+    prior = statistics.NormalDist()
+    quantiles = [prior.inv_cdf((row + 0.5) / rows) for row in range(rows)]
+    across, up = np.meshgrid(quantiles, quantiles[::-1])
+    codes = np.zeros((rows * rows, latent_dim), np.float32)
+    codes[:, units[0]] = across.ravel()
+    codes[:, units[1]] = up.ravel()
+    return codes
+
+
+def manifold(vae, images, rows=drawing.GRID_ROWS):
+    """Draws the plane of the two most active latent units.
+
+    Args:
+        vae: a `trainer.model.vae.VAE` of two latent units or more.
+        images: uint8 array of shape (N, height, width, 1), which say how
+            active a unit is.
+        rows: int, rows and columns of the plane.
+
+    Returns:
+        uint8 array of shape (rows x height, rows x width).
+    """
+    active = drawing.most_active_units(vae, images)
+    codes = plane_codes(len(active), sorted(active[:2]), rows)
+    return drawing.tile(drawing.decode(vae, codes), rows)
+
+
+def class_rows(vae, images, labels, seed=0):
+    """Draws a row for each class of which there is an image, in order.
+
+    The first of a row is decoded from the mean of the posterior means of the
+    class. The others are decoded from draws around it, in which each unit has
+    the standard deviation that it has over those posterior means.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, 1).
+        labels: integer array of shape (N,).
+        seed: int, of the draws.
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width).
+    """
+    means = drawing.posterior_means(vae, images)
+    codes = []
+    for label in np.unique(labels):
+        of_class = means[labels == label]
+        noise = randomness.normal(
+            seed,
+            randomness.Tag.PICTURES,
+            row=_CLASS_PAGE,
+            position=int(label) * drawing.COLUMNS,
+            count=drawing.COLUMNS,
+            width=means.shape[1],
+        ).numpy()
+        noise[0] = 0
+        codes.append(of_class.mean(axis=0) + noise * of_class.std(axis=0))
+    drawn = drawing.decode(vae, np.concatenate(codes))
+    return drawing.tile(drawn, drawing.COLUMNS)

@@ -1,0 +1,124 @@
+"""What the user sees while a job runs: lines, warnings and progress bars."""
+
+import contextlib
+import json
+import sys
+import time
+
+import tqdm
+
+from trainer.runtime import platform
+
+_LINE_SECONDS = 10
+_BAR_SECONDS = 0.2
+
+
+class Console:
+    """Writes lines to stdout and warnings to stderr.
+
+    On a terminal a bar with an ETA stands below the lines; elsewhere a plain
+    line comes at most every ten seconds.
+
+    Args:
+        log_format: as `TrainConfig.log_format`. Google Cloud takes text on
+            stderr for errors; a JSON object says how severe it is.
+        worker: str, the name of this worker among several; "" for one alone.
+        has_bars: whether this worker shows progress.
+    """
+
+    def __init__(self, log_format="auto", worker="", has_bars=True):
+        self._worker = worker
+        self._has_bars = has_bars
+        self.is_json = log_format == "json" or (
+            log_format == "auto" and platform.is_here()
+        )
+
+    def line(self, text):
+        """Prints a line, above any bar."""
+        self._write("INFO", text, sys.stdout)
+
+    def warning(self, text):
+        """Prints a warning, above any bar."""
+        self._write("WARNING", text, sys.stderr)
+
+    def error(self, text):
+        """Prints an error, above any bar."""
+        self._write("ERROR", text, sys.stderr)
+
+    def _write(self, severity, text, stream):
+        if self._worker:
+            text = f"[{self._worker}] {text}"
+        if self.is_json:
+            text = json.dumps({"severity": severity, "message": text})
+        elif severity != "INFO":
+            text = f"{severity}: {text}"
+        with tqdm.tqdm.external_write_mode(file=stream):
+            print(text, file=stream, flush=True)
+
+    @contextlib.contextmanager
+    def byte_bar(self, title, total):
+        """Shows the progress of a download; yields `advance(bytes)`."""
+        with self._bar(title, total, "B", unit_divisor=1024) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def image_bar(self, title, total, done=0):
+        """Shows progress in images; yields `advance(images, note="")`."""
+        with self._bar(title, total, "img", initial=done) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def _bar(self, title, total, unit, initial=0, **settings):
+        if not self._has_bars:
+            yield lambda count, note="": None
+            return
+        if self.is_json or not sys.stderr.isatty():
+            yield _PlainProgress(self, title, total, unit, initial)
+            return
+        with tqdm.tqdm(
+            desc=title,
+            total=total or None,
+            initial=initial,
+            unit=unit,
+            unit_scale=True,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=_BAR_SECONDS,
+            leave=False,
+            **settings,
+        ) as bar:
+
+            def advance(count, note=""):
+                if note:
+                    bar.set_postfix_str(note, refresh=False)
+                bar.update(count)
+
+            yield advance
+
+
+class _PlainProgress:
+    """Progress where there is no terminal: now and then a line."""
+
+    def __init__(self, console, title, total, unit, initial):
+        self._console = console
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._done = self._initial = initial
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, count, note=""):
+        self._done += count
+        now = time.monotonic()
+        if now - self._printed < _LINE_SECONDS:
+            return
+        self._printed = now
+        rate = (self._done - self._initial) / (now - self._started)
+        text = f"{self._title}: {self._done:,}"
+        if self._total:
+            left = max(self._total - self._done, 0) / max(rate, 1e-9)
+            text += f" of {self._total:,}"
+        text += f" {self._unit}, {rate:,.0f} {self._unit}/s"
+        if self._total:
+            text += f", {tqdm.tqdm.format_interval(left)} left"
+        self._console.line(f"{text}  {note}".rstrip())

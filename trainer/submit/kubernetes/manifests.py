@@ -1,0 +1,167 @@
+"""A job as Kubernetes takes it: a Job, a JobSet or a TFJob, and TensorBoard.
+
+Kubernetes 1.31 is the first that has all of its fields without being asked.
+"""
+
+import dataclasses
+import math
+import re
+
+from absl import flags
+
+from trainer.errors import ConfigError
+from trainer.submit import machines
+from trainer.submit.kubernetes import (
+    job as kubernetes_job,
+    pod as kubernetes_pod,
+)
+
+_LABEL_LENGTH = 63
+# Google Kubernetes Engine labels its nodes with the names that Vertex AI has,
+# in small letters.
+# https://docs.cloud.google.com/kubernetes-engine/docs/concepts/gpus
+_ACCELERATORS = {
+    name.lower().replace("_", "-"): name for name in machines.ACCELERATORS
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how Kubernetes runs a job; each is the flag of its name.
+
+    Raises:
+        ConfigError: a setting cannot be.
+    """
+
+    kind: str
+    namespace: str
+    service_account: str
+    cpus: float
+    memory_gib: float
+    node_selector: list[str]
+    tensorboard: bool
+
+    def __post_init__(self):
+        for name in ("namespace", "service_account"):
+            value = getattr(self, name)
+            if value and not re.fullmatch(
+                "[a-z0-9]([-a-z0-9]*[a-z0-9])?", value
+            ):
+                raise ConfigError(
+                    f"--{name}={value} is not a name in Kubernetes, which has "
+                    "small letters, digits and - only."
+                )
+        for name in ("cpus", "memory_gib"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"--{name} is not a finite number.")
+        for text in self.node_selector:
+            if not re.fullmatch(r"[\w./-]+=[\w.-]*", text, re.ASCII):
+                raise ConfigError(
+                    f"--node_selector={text} is not of the form KEY=VALUE, "
+                    "for instance topology.kubernetes.io/zone=us-central1-a."
+                )
+
+
+def define_flags(flag_values):
+    """Defines the flags of `Settings`."""
+    flags.DEFINE_enum(
+        "kind",
+        "job",
+        tuple(kubernetes_job.FORMS),
+        "job: Kubernetes' own; jobset: JobSet, which starts all workers again "
+        "at once; tfjob: TFJob of Kubeflow's training operator, release 1.9",
+        flag_values=flag_values,
+    )
+    for name, text in {
+        "namespace": "default: that of kubectl's context",
+        "service_account": "Kubernetes service account that may use the "
+        "bucket; default: that of the namespace",
+    }.items():
+        flags.DEFINE_string(name, "", text, flag_values=flag_values)
+    for name, text in {
+        "cpus": "CPU cores that each pod asks for; 0: 3, or 3 for each GPU",
+        "memory_gib": "memory of each pod in GiB; 0: 4, and 6 for each GPU",
+    }.items():
+        flags.DEFINE_float(
+            name, 0.0, text, flag_values=flag_values, lower_bound=0
+        )
+    flags.DEFINE_multi_string(
+        "node_selector",
+        [],
+        "KEY=VALUE, a label of the nodes to run on; may be repeated. On Google "
+        "Kubernetes Engine --accelerator and --spot add theirs",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "tensorboard",
+        True,
+        "run TensorBoard beside the job",
+        flag_values=flag_values,
+    )
+
+
+def render(job, settings):
+    """Returns what Kubernetes calls a job.
+
+    Args:
+        job: a `Job`.
+        settings: a `Settings`.
+
+    Returns:
+        A list of dict, the objects in JSON's names; the last is the job.
+
+    Raises:
+        ConfigError: the training would refuse its flags, or Kubernetes cannot
+            run the job as described.
+    """
+    job.train_config()
+    if not re.fullmatch(r"gs://[^/]+/.+", job.job_dir):
+        raise ConfigError(
+            f"--job_dir={job.job_dir} does not outlive the pods of the job; "
+            "give gs://BUCKET/FOLDER."
+        )
+    _check_accelerator(job)
+    _check_name(job, settings)
+    objects = kubernetes_job.FORMS[settings.kind](job, settings)
+    if settings.tensorboard:
+        objects = [*kubernetes_pod.tensorboard(job, settings), *objects]
+    if settings.namespace:
+        for item in objects:
+            item["metadata"]["namespace"] = settings.namespace
+    return objects
+
+
+def _check_accelerator(job):
+    if job.accelerator in ("", kubernetes_pod.ANY_GPU):
+        return
+    if job.accelerator not in _ACCELERATORS:
+        raise ConfigError(
+            f"--accelerator={job.accelerator} is not one of "
+            f"{', '.join(_ACCELERATORS)}; give --accelerator="
+            f"{kubernetes_pod.ANY_GPU} and a --node_selector where nodes are "
+            "not labelled by Google."
+        )
+    counts = machines.gpu_counts(_ACCELERATORS[job.accelerator])
+    if job.gpus not in counts:
+        raise ConfigError(
+            f"No machine has {job.gpus} {job.accelerator} in Google's table of "
+            f"{machines.DATE} ({machines.SOURCE}); use --gpus="
+            f"{' or '.join(map(str, counts))}."
+        )
+
+
+def _check_name(job, settings):
+    if not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", job.name):
+        raise ConfigError(
+            f"--name={job.name} cannot be a host name; give --name=NAME with "
+            "small letters, digits and - only, beginning with a letter."
+        )
+    added = kubernetes_job.longest_suffix(settings.kind, job.workers)
+    if settings.tensorboard:
+        added = max(added, kubernetes_pod.TENSORBOARD_SUFFIX, key=len)
+    most = _LABEL_LENGTH - len(added)
+    if len(job.name) > most:
+        raise ConfigError(
+            f"--name={job.name} has {len(job.name)} characters, which with "
+            f"{added} is too long for a host name; the most is {most}."
+        )
