@@ -1,11 +1,13 @@
 """The contender: the trainer's own job, as the command runs it.
 
-`train_and_evaluate` runs as it is, with a console that holds the training
-thread after a call of steps until the next turn. Only with
-`constant_batches` is a part of it replaced.
+`train_and_evaluate` runs with a console that holds the training thread after
+a call of steps until the next turn. The parts that it is put together from
+are its own, with a clock around the steps; only with `constant_batches` one
+of them is another.
 """
 
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -46,15 +48,20 @@ def main():
     turn = Turn()
     config = parse_flags(settings["flags"])
     with quiet_tensorflow():
-        from trainer import job as train
-    train.build_vae = _checked(train.build_vae)
-    train.make_train_steps = _timed(train.make_train_steps, turn)
-    if settings.get("constant_batches"):
-        batches = train.input_pipeline.train_batches
-        train.input_pipeline.train_batches = _constant(batches)
+        from trainer.job import train_and_evaluate
+        from trainer.training import Parts
+    parts = Parts()
+    parts = dataclasses.replace(
+        parts,
+        build_vae=_checked(parts.build_vae),
+        make_train_steps=_timed(parts.make_train_steps, turn),
+        train_batches=_constant(parts.train_batches)
+        if settings.get("constant_batches")
+        else parts.train_batches,
+    )
     with contextlib.suppress(BenchmarkOver):
-        train.train_and_evaluate(
-            config, console=TurnConsole(turn, config.batch_size)
+        train_and_evaluate(
+            config, console=TurnConsole(turn, config.batch_size), parts=parts
         )
 
 

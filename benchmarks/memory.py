@@ -49,7 +49,7 @@ def measure(setup):
     return []
 
 
-class _Parts:
+class _Peaks:
     """Notes peaks: (part, peak, resident at its end), in MB."""
 
     def __init__(self):
@@ -67,18 +67,18 @@ class _Parts:
         _CLEAR.write_text(_RESET_PEAK)
 
 
-class _PartsConsole:
+class _PeaksConsole:
     """A `trainer.runtime.console.Console` that hears where the job is."""
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, peaks):
+        self._peaks = peaks
 
     def line(self, text):
         """Ends the part that a line follows."""
         if text.startswith("Training on"):
-            self._parts.end("building the model")
+            self._peaks.end("building the model")
         if text.startswith("Drawing"):
-            self._parts.end("TensorBoard images, checkpoint")
+            self._peaks.end("TensorBoard images, checkpoint")
 
     warning = error = line
 
@@ -87,9 +87,9 @@ class _PartsConsole:
         """Yields `advance(images, note="")`."""
         del total, done
         if title == "Evaluating":
-            self._parts.end("training")
+            self._peaks.end("training")
             yield lambda images, note="": None
-            self._parts.end("evaluation")
+            self._peaks.end("evaluation")
             return
         if title != "Training":
             yield lambda images, note="": None
@@ -99,7 +99,7 @@ class _PartsConsole:
         def advance(images, note=""):
             del images, note
             if not calls:
-                self._parts.end("tracing, first step")
+                self._peaks.end("tracing, first step")
             calls.append(1)
 
         yield advance
@@ -107,22 +107,26 @@ class _PartsConsole:
 
 def main():
     """Runs a job with the flags given, and prints its peaks as JSON."""
-    parts = _Parts()
+    peaks = _Peaks()
     config = parse_flags(json.loads(sys.argv[1]))
     with quiet_tensorflow():
-        from trainer import job as train
-    parts.end("imports")
-    load = train.datasets.load
+        from trainer import training
+        from trainer.job import train_and_evaluate
+    peaks.end("imports")
+    load = training.Parts().load_data
 
     def load_and_end(*args, **kwargs):
         data = load(*args, **kwargs)
-        parts.end("reading the data")
+        peaks.end("reading the data")
         return data
 
-    train.datasets.load = load_and_end
-    train.train_and_evaluate(config, console=_PartsConsole(parts))
-    parts.end("pictures and export")
-    print(json.dumps(parts.peaks))
+    train_and_evaluate(
+        config,
+        console=_PeaksConsole(peaks),
+        parts=training.Parts(load_data=load_and_end),
+    )
+    peaks.end("pictures and export")
+    print(json.dumps(peaks.peaks))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,11 @@ def main():
                 from trainer.job import train_and_evaluate
             stop.check()
             train_and_evaluate(
-                config, stop=stop, console=outcome.console, kept=kept
+                config,
+                topology=topology,
+                stop=stop,
+                console=outcome.console,
+                kept=kept,
             )
     stop.retire()
     # All files are closed by now. Python's own end would free what is kept,

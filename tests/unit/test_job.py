@@ -15,9 +15,12 @@ from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
 from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
 from trainer.job_dir.job_dir import JobDir
+from trainer.model.step import make_train_steps
 from trainer.model.vae import build_vae
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
+from trainer.schedule import Schedule
+from trainer.training import Parts
 
 TIME_FIELDS = ("images_per_second",)
 LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
@@ -180,18 +183,16 @@ def test_steps_per_call_changes_nothing(small_config, tmp_path):
         assert_same_weights(config, configs[0])
 
 
-def test_the_step_is_traced_once(small_config, monkeypatch, stop, console):
-    from trainer import job as train
-
+def test_the_step_is_traced_once(small_config):
     functions = []
-    make = train.make_train_steps
 
     def remember(*arguments):
-        functions.append(make(*arguments))
+        functions.append(make_train_steps(*arguments))
         return functions[-1]
 
-    monkeypatch.setattr(train, "make_train_steps", remember)
-    train_and_evaluate(small_config(epochs=3), stop=stop, console=console)
+    train_and_evaluate(
+        small_config(epochs=3), parts=Parts(make_train_steps=remember)
+    )
     assert [function.traces() for function in functions] == [1]
 
 
@@ -274,7 +275,7 @@ def test_first_loss_is_that_of_the_first_batch_by_hand(small_config):
 
     data = datasets.load(config, Console(), StopSignal())
     vae = vae.build_vae(config, data.image_shape)
-    schedule = order.Schedule.of(config, 320)
+    schedule = Schedule.of(config, 320)
     examples = order.examples_of_step(
         tf.constant(1, tf.int64), tf.constant(0, tf.int64), 32, config,
         schedule, 320,

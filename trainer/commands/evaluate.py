@@ -92,16 +92,18 @@ def _figures(vae, config, data, samples, repeats, console, stop):
     """Returns what `evaluation.json` says of a model."""
     import tensorflow as tf
 
-    from trainer.distributed.agreement import Agreement
+    from trainer.distributed.calls import Workers
     from trainer.evaluation import log_likelihood as importance
     from trainer.evaluation.held_out import Evaluator
     from trainer.job_dir.job_dir import versions
     from trainer.model.objective import log_normalizer
 
     images = data.test_images
-    evaluator = Evaluator(vae, config, tf.distribute.get_strategy(), images)
+    evaluator = Evaluator(
+        vae, config, tf.distribute.get_strategy(), images, Workers(stop)
+    )
     with console.image_bar("Evaluating", len(images)) as advance:
-        evaluation = evaluator.run(Agreement(stop), advance)
+        evaluation = evaluator.run(advance)
     metrics = evaluation.metrics
     bound = metrics["reconstruction_loss"] + metrics["kl_loss"]
     log_likelihood = None

@@ -4,46 +4,11 @@ The batch of a step is computed from (seed, step, position in the global
 batch). There is no iterator state: a pipeline starts at any step at no cost.
 """
 
-import dataclasses
 import math
 
 import tensorflow as tf
 
 from trainer import arithmetic, randomness
-from trainer.errors import ConfigError
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """The length of a job in steps.
-
-    Attributes:
-        steps_per_epoch: floor(training examples / global batch size). The
-            examples left over are other ones in each epoch.
-        total_steps: number of the last step.
-    """
-
-    steps_per_epoch: int
-    total_steps: int
-
-    @classmethod
-    def of(cls, config, train_examples):
-        """Returns the schedule of a config.
-
-        Raises:
-            ConfigError: the batch is larger than the data set.
-        """
-        steps_per_epoch = train_examples // config.batch_size
-        if steps_per_epoch == 0:
-            raise ConfigError(
-                f"--batch_size={config.batch_size} is more than the "
-                f"{train_examples} training images; use at most "
-                f"--batch_size={train_examples}."
-            )
-        total_steps = config.epochs * steps_per_epoch
-        if config.max_steps:
-            total_steps = min(total_steps, config.max_steps)
-        return cls(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 
 def train_batches(

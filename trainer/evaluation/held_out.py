@@ -1,6 +1,7 @@
-"""The test set under the model: losses and active latent units."""
+"""Held-out images under the model: losses and active latent units."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -8,8 +9,7 @@ import tensorflow as tf
 
 from trainer import randomness
 from trainer.data import order
-from trainer.distributed.agreement import agree
-from trainer.distributed.pacing import CallPacer
+from trainer.distributed.calls import Calls, agree
 from trainer.model.step import sum_of_parts
 
 # A latent unit is active when its posterior mean varies more than this over
@@ -21,7 +21,7 @@ COLLAPSE_SHARE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What one pass over the test set gives.
+    """What one pass over the held-out images gives.
 
     Attributes:
         metrics: dict of floats: `total_loss` (reconstruction + beta x KL, no
@@ -42,9 +42,9 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a model on every test image once.
+    """Evaluates a model on every held-out image once.
 
-    The noise of a test image depends on the seed and on its index, so two
+    The noise of an image depends on the seed and on its index, so two
     evaluations of the same weights agree, on any number of replicas.
 
     Args:
@@ -52,10 +52,11 @@ class Evaluator:
         config: a `TrainConfig`.
         strategy: the `tf.distribute.Strategy` of the model.
         images: uint8 array of shape (M, height, width, 1).
+        workers: the `Workers` that evaluate it together.
         parts: int, into how many a replica cuts its batch.
     """
 
-    def __init__(self, vae, config, strategy, images, parts=1):
+    def __init__(self, vae, config, strategy, images, workers, parts=1):
         self._config = config
         self._count = len(images)
         batches, self._batch_count = order.test_batches(
@@ -63,15 +64,15 @@ class Evaluator:
         )
         # One for all runs: to make and to end an iterator takes long, above
         # all on several GPUs (`data/order.py`).
-        self._iterator = iter(batches)
-        self._pacer = CallPacer()
-        self._sum_batches = _make_sum_batches(vae, config, strategy, parts)
+        sum_batches = _make_sum_batches(vae, config, strategy, parts)
+        self._calls = Calls(
+            functools.partial(sum_batches, iter(batches)), workers
+        )
 
-    def run(self, agreement, advance):
-        """Returns the `Evaluation` of the test set.
+    def run(self, advance):
+        """Returns the `Evaluation` of the images.
 
         Args:
-            agreement: an `Agreement`.
             advance: called with a number of images now and then.
 
         Raises:
@@ -81,21 +82,8 @@ class Evaluator:
         sums = tf.zeros([2 + 3 * self._config.latent_dim], tf.float64)
         done = 0
         while done < self._batch_count:
-            agreement.check()
-            count = min(self._pacer.steps, self._batch_count - done)
-            proposal = agreement.propose(self._pacer)
-            (sums, agreed), _ = self._pacer.timed(
-                lambda count=count, proposal=proposal, sums=sums: (
-                    self._sum_batches(
-                        self._iterator,
-                        tf.constant(count),
-                        tf.constant(proposal),
-                        sums,
-                    )
-                ),
-                count,
-            )
-            agreement.settle(self._pacer, agreed)
+            count = self._calls.size(self._batch_count - done)
+            sums = self._calls.run(count, sums)
             done += count
             advance(count * self._config.batch_size)
         return self._evaluation(sums.numpy() / self._count)
@@ -138,8 +126,8 @@ def collapse_message(row, config):
 def _make_sum_batches(vae, config, strategy, parts):
     """Returns a function that sums over test batches.
 
-    It takes an iterator, a count, this worker's proposal and the sums up to
-    now, and returns the sums and what all workers agreed on. The sums are over
+    It takes an iterator, a count, a proposal and the sums up to now, and
+    returns the sums and what all workers agreed on. The sums are over
     images, float64 of shape (2 + 3 x latent_dim,): reconstruction loss, KL by
     unit, posterior means and their squares, and the square of the
     reconstruction loss + KL. Batches are added one by one, so

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import randomness
-from trainer.distributed.pacing import CallPacer
+from trainer.distributed.calls import Calls, Workers
 from trainer.model import last_layer, objective
 
 # Images decoded at once. Memory is that of the decoder's layers for so many
@@ -82,8 +82,9 @@ def estimate(
     Raises:
         InterruptedJobError: the stop signal came.
     """
-    add_samples = _make_add_samples(vae, config, images.shape[1:])
-    pacer = CallPacer()
+    calls = Calls(
+        _make_add_samples(vae, config, images.shape[1:]), Workers(stop)
+    )
     log_sums = np.full((repeats, len(images)), -np.inf)
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
@@ -92,18 +93,14 @@ def estimate(
             log_sum = tf.constant(log_sums[repeat, batch])
             done = 0
             while done < samples:
-                stop.check()
-                count = min(pacer.measured, samples - done)
+                count = calls.size(samples - done)
                 page = repeat * _PAGES_PER_REPEAT + done
-                log_sum, _ = pacer.timed(
-                    lambda page=page, count=count, log_sum=log_sum: add_samples(
-                        pixels,  # noqa: B023 - called at once.
-                        tf.constant(start, tf.int64),  # noqa: B023
-                        tf.constant(page, tf.int64),
-                        tf.constant(count, tf.int64),
-                        log_sum,
-                    ),
+                log_sum = calls.run(
                     count,
+                    pixels,
+                    tf.constant(start, tf.int64),
+                    tf.constant(page, tf.int64),
+                    log_sum,
                 )
                 done += count
                 advance(count * len(pixels))
@@ -114,9 +111,10 @@ def estimate(
 def _make_add_samples(vae, config, image_shape):
     """Returns a function that adds samples to sums of importance weights.
 
-    It takes images (uint8), the index of the first one, the page of noise of
-    the first sample, the number of samples, and log sum_k w_k up to now, a
-    float64 tensor of shape (images,); it returns that with these samples.
+    It takes the number of samples and a proposal, as `Calls` gives them,
+    images (uint8), the index of the first one, the page of noise of the first
+    sample, and log sum_k w_k up to now, a float64 tensor of shape (images,).
+    It returns that with these samples, and the proposal.
     """
     encoder, decode = vae.encoder, last_layer.decode(vae.decoder)
     log_normalizer = objective.log_normalizer(
@@ -148,15 +146,17 @@ def _make_add_samples(vae, config, image_shape):
 
     @tf.function(
         input_signature=[
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([2], tf.float64),
             tf.TensorSpec([None, *image_shape], tf.uint8),
-            *[tf.TensorSpec([], tf.int64)] * 3,
+            *[tf.TensorSpec([], tf.int64)] * 2,
             tf.TensorSpec([None], tf.float64),
         ]
     )
-    def add_samples(images, first_image, first_page, count, log_sum):
+    def add_samples(count, proposal, images, first_image, first_page, log_sum):
         images = tf.cast(images, encoder.compute_dtype) / 255
         z_mean, z_log_var = encoder(images)
-        for page in tf.range(first_page, first_page + count):
+        for page in first_page + tf.range(tf.cast(count, tf.int64)):
             noise = randomness.normal(
                 config.seed,
                 randomness.Tag.IMPORTANCE_NOISE,
@@ -170,6 +170,6 @@ def _make_add_samples(vae, config, image_shape):
             log_sum = tf.maximum(log_sum, log_weight) + tf.math.softplus(
                 -tf.abs(log_sum - log_weight)
             )
-        return log_sum
+        return log_sum, proposal
 
     return add_samples

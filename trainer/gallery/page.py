@@ -8,9 +8,9 @@ from PIL import Image
 from trainer import __version__
 from trainer.commands.generate import CLASSES
 from trainer.config import TrainConfig
-from trainer.data.order import Schedule
 from trainer.evaluation.held_out import has_collapsed
 from trainer.gallery import charts, html
+from trainer.schedule import Schedule
 
 _CURVES = {
     "total_loss": "Total loss",

@@ -45,7 +45,7 @@ def learning_rate(config, schedule):
 
     Args:
         config: a `TrainConfig`.
-        schedule: an `input_pipeline.Schedule`.
+        schedule: a `Schedule`.
 
     Returns:
         A float; or a `LearningRateSchedule`, a function of the updates that
@@ -65,7 +65,7 @@ def learning_rate_at(step, config, schedule):
     Args:
         step: int, from 1.
         config: a `TrainConfig`.
-        schedule: an `input_pipeline.Schedule`.
+        schedule: a `Schedule`.
     """
     rate = learning_rate(config, schedule)
     return float(rate(step - 1)) if callable(rate) else rate

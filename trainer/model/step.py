@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from trainer import randomness
-from trainer.distributed.agreement import agree
+from trainer.distributed.calls import agree
 from trainer.model import objective
 
 
@@ -38,11 +38,11 @@ def sum_of_parts(function, parts, *batches):
 def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     """Returns a function that trains for some steps in one TensorFlow call.
 
-    It takes an iterator of training batches, a number of steps and this
-    worker's proposal, and returns a dict and what all workers agreed on
-    (`agreement.agree`). The dict has the floats `total_loss` (the objective),
-    `reconstruction_loss` and `kl_loss` of the last of those steps, and
-    `finite`: whether all losses of all those steps were.
+    It takes an iterator of training batches, and a number of steps and a
+    proposal as `distributed.calls.Calls` gives them. It returns a dict and
+    what all workers agreed on. The dict has the floats `total_loss` (the
+    objective), `reconstruction_loss` and `kl_loss` of the last of those
+    steps, and `finite`: whether all losses of all those steps were.
     """
     strategy = cluster.strategy
     weights = weights_of(vae)
@@ -121,9 +121,7 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
         return losses, finite, agreed
 
     def train_steps(iterator, count, proposal):
-        losses, finite, agreed = call(
-            iterator, tf.constant(count), tf.constant(proposal)
-        )
+        losses, finite, agreed = call(iterator, count, proposal)
         total, reconstruction, kl = (float(x) for x in losses.numpy())
         return {
             "total_loss": total,

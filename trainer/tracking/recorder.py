@@ -21,48 +21,36 @@ class Recorder:
 
     Args:
         job: a claimed `JobDir`.
-        config: a `TrainConfig`.
-        schedule: an `input_pipeline.Schedule`.
-        vae: the `VAE` in training.
-        optimizer: its built Keras optimizer.
-        held_out: the split that the model is evaluated on.
-        images: its images, uint8 array of shape (M, height, width, 1).
-        console: a `progress.Console`.
-        report_trial: called with each test row.
+        training: the `training.Training`.
         start: the `Checkpoint` that the job goes on from.
+        console: a `Console`.
+        report_trial: called with each row of an evaluation.
+
+    Attributes:
+        profile_folder: `pathlib.Path`, where TensorBoard finds a profile.
     """
 
-    def __init__(
-        self,
-        *,
-        job,
-        config,
-        schedule,
-        vae,
-        optimizer,
-        held_out,
-        images,
-        console,
-        report_trial,
-        start,
-    ):
+    def __init__(self, job, training, start, console, report_trial):
         self._job = job
-        self._config = config
-        self._schedule = schedule
-        self._vae = vae
-        self._optimizer = optimizer
-        self._held_out = held_out
-        self._images = images
+        self._config = training.config
+        self._schedule = training.schedule
+        self._vae = training.vae
+        self._optimizer = training.optimizer
+        self._held_out = training.data.held_out
+        self._images = training.data.held_out_images
         self._console = console
         self._report_trial = report_trial
+        self.profile_folder = job.train_logs
         self._open_files = contextlib.ExitStack()
         self._summaries = self._open_files.enter_context(
             contextlib.closing(
-                Summaries(job, start.step, bool(start.due), held_out)
+                Summaries(job, start.step, bool(start.due), self._held_out)
             )
         )
         self._writer = self._open_files.enter_context(
-            contextlib.closing(CheckpointWriter(job, config.keep_checkpoints))
+            contextlib.closing(
+                CheckpointWriter(job, self._config.keep_checkpoints)
+            )
         )
 
     @property
@@ -75,35 +63,37 @@ class Recorder:
         """How long checkpoints kept the training thread waiting."""
         return self._writer.blocked_seconds
 
-    def train_row(self, step, losses, images_per_second):
-        """Records the losses of a training step."""
-        config = self._config
+    def write_row(self, moment):
+        """Records the losses of a training step, a `loop.Moment`."""
+        config, step = self._config, moment.step
         kl_weight = objective.kl_weight(
             tf.constant(step), self._warmup_steps(), config.beta
         )
         self._summaries.write_row(
             {
                 "step": step,
-                "epoch": self._epoch(step),
+                "epoch": self._schedule.epoch_of(step),
                 "split": "train",
-                **losses,
+                **moment.losses,
                 "kl_weight": float(kl_weight),
                 "learning_rate": optimizer_lib.learning_rate_at(
                     step, config, self._schedule
                 ),
-                "images_per_second": images_per_second,
+                "images_per_second": moment.images_per_second,
             }
         )
 
-    def test_row(self, step, evaluation):
-        """Records an `Evaluation`, and says how it went.
+    def write_evaluation(self, moment, evaluation):
+        """Records an `Evaluation`, says how it went, and judges it.
 
-        Returns:
-            Whether the model has never been better.
+        Args:
+            moment: a `loop.Moment`, which gets its `held_out_loss` and
+                `is_best`.
+            evaluation: an `Evaluation`.
         """
         row = {
-            "step": step,
-            "epoch": self._epoch(step),
+            "step": moment.step,
+            "epoch": self._schedule.epoch_of(moment.step),
             "split": self._held_out,
             **evaluation.metrics,
         }
@@ -114,60 +104,46 @@ class Recorder:
         losses = [
             row["total_loss"] for row in self.rows if row["split"] != "train"
         ]
-        return row["total_loss"] <= min(losses)
+        moment.held_out_loss = row["total_loss"]
+        moment.is_best = row["total_loss"] <= min(losses)
 
-    def draw(self, step):
-        """Records pictures for TensorBoard."""
-        self._summaries.write_picture(
-            step,
-            "reconstructions",
-            drawing.reconstruction_rows(self._vae, self._images),
-        )
-        self._summaries.write_picture(
-            step,
-            "samples",
-            drawing.grid(
-                self._vae,
-                self._config.latent_dim,
-                _SAMPLE_ROWS,
-                self._config.seed,
+    def draw(self, moment):
+        """Records the pictures of a `loop.Moment` for TensorBoard."""
+        for name, pixels in (
+            (
+                "reconstructions",
+                drawing.reconstruction_rows(self._vae, self._images),
             ),
-        )
-        self._summaries.write_picture(
-            step,
-            "traversals",
-            drawing.traversal_rows(self._vae, self._images),
-        )
+            (
+                "samples",
+                drawing.grid(
+                    self._vae,
+                    self._config.latent_dim,
+                    _SAMPLE_ROWS,
+                    self._config.seed,
+                ),
+            ),
+            ("traversals", drawing.traversal_rows(self._vae, self._images)),
+        ):
+            self._summaries.write_picture(moment.step, name, pixels)
 
-    def save(self, step, due, test_loss):
-        """Saves a checkpoint, in the background.
-
-        Args:
-            step: the step just done.
-            due: names of its work that is not done yet.
-            test_loss: its test total loss, or None.
-        """
+    def save(self, moment):
+        """Saves a checkpoint of a `loop.Moment`, in the background."""
         started = time.monotonic()
         checkpoint = Checkpoint(
-            step=step,
-            due=due,
-            test_loss=test_loss,
+            step=moment.step,
+            due=moment.due,
+            test_loss=moment.held_out_loss,
             variables=checkpoint_lib.snapshot(
                 checkpoint_lib.variables_of(self._vae, self._optimizer)
             ),
-            rows=count_rows(rows_until(self.rows, step, bool(due))),
+            rows=count_rows(
+                rows_until(self.rows, moment.step, bool(moment.due))
+            ),
         )
         self._writer.blocked_seconds += time.monotonic() - started
         # Whatever the rows say is on the disk before the checkpoint is.
         self._writer.save(checkpoint, before=self._summaries.sync)
-
-    def start_profile(self):
-        """Starts a TensorBoard profile."""
-        tf.profiler.experimental.start(str(self._job.train_logs))
-
-    def stop_profile(self):
-        """Ends and writes it."""
-        tf.profiler.experimental.stop()
 
     def wait(self):
         """Waits until everything is on the disk; raises what went wrong."""
@@ -198,35 +174,3 @@ class Recorder:
 
     def _warmup_steps(self):
         return self._config.kl_warmup_epochs * self._schedule.steps_per_epoch
-
-    def _epoch(self, step):
-        return (step - 1) // self._schedule.steps_per_epoch + 1
-
-
-class NoRecorder:
-    """What the other workers have in place of a `Recorder`: they only train."""
-
-    def train_row(self, step, losses, images_per_second):
-        """Leaves it to the chief."""
-
-    def test_row(self, step, evaluation):
-        """Leaves it to the chief; whether to save is its business too."""
-        return False
-
-    def draw(self, step):
-        """Leaves it to the chief."""
-
-    def save(self, step, due, test_loss):
-        """Leaves it to the chief."""
-
-    def start_profile(self):
-        """Leaves it to the chief."""
-
-    def stop_profile(self):
-        """Leaves it to the chief."""
-
-    def wait(self):
-        """Has nothing to wait for."""
-
-    def check(self):
-        """Has nothing that could fail."""

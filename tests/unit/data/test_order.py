@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from trainer.config import TrainConfig
 from trainer.data import order
-from trainer.data.order import Schedule
 from trainer.errors import ConfigError
+from trainer.schedule import Schedule
 
 
 def numbered_images(count):

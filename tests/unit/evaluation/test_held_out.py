@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import randomness
-from trainer.distributed.agreement import Agreement
+from trainer.distributed.calls import Workers
 from trainer.evaluation import held_out as evaluator_lib
 from trainer.evaluation.held_out import Evaluator
 from trainer.model import objective
@@ -24,11 +24,11 @@ def evaluate_on(config, images, stop, replicas):
     )
     with strategy.scope():
         vae = build_vae(config, (28, 28, 1))
-    evaluator = Evaluator(vae, config, strategy, images)
+    evaluator = Evaluator(vae, config, strategy, images, Workers(stop))
     advanced = []
-    first = evaluator.run(Agreement(stop), advanced.append)
+    first = evaluator.run(advanced.append)
     assert sum(advanced) >= len(images)
-    again = evaluator.run(Agreement(stop), advanced.append)
+    again = evaluator.run(advanced.append)
     assert again.metrics == first.metrics
     assert (again.kl_of_units == first.kl_of_units).all()
     return vae, first

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import TrainConfig
-from trainer.data.order import Schedule
 from trainer.model import optimizer as optimizer_lib
+from trainer.schedule import Schedule
 
 SCHEDULE = Schedule(steps_per_epoch=5, total_steps=10)
 COSINE = TrainConfig(learning_rate=0.2, learning_rate_schedule="cosine")

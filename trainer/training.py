@@ -1,0 +1,206 @@
+"""A model in training: what it is made of, and its way through the loop."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+
+from trainer import loop
+from trainer.config import TrainConfig
+from trainer.data import datasets, order
+from trainer.distributed import devices, peers as peers_lib
+from trainer.distributed.calls import Calls, Workers
+from trainer.evaluation.held_out import Evaluator
+from trainer.job_dir import checkpoint as checkpoint_lib
+from trainer.model import optimizer as optimizer_lib
+from trainer.model.step import make_train_steps, weights_of
+from trainer.model.vae import VAE, build_vae
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
+from trainer.schedule import Periods, Schedule
+from trainer.tracking.profiling import Profiler
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a job is put together from; a benchmark passes others.
+
+    Attributes:
+        load_data: as `datasets.load`.
+        build_vae: as `model.vae.build_vae`.
+        train_batches: as `data.order.train_batches`.
+        make_train_steps: as `model.step.make_train_steps`.
+    """
+
+    load_data: Callable = datasets.load
+    build_vae: Callable = build_vae
+    train_batches: Callable = order.train_batches
+    make_train_steps: Callable = make_train_steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A model in training.
+
+    Attributes:
+        config: the `TrainConfig`.
+        cluster: the `devices.Cluster` that it trains on.
+        data: the `Dataset`.
+        jit_compile: whether XLA compiles the step.
+        arithmetic: int, the version of the job's arithmetic.
+        schedule: the `Schedule`.
+        vae: the `VAE`.
+        optimizer: its built Keras optimizer.
+    """
+
+    config: TrainConfig
+    cluster: devices.Cluster
+    data: datasets.Dataset
+    jit_compile: bool
+    arithmetic: int
+    schedule: Schedule
+    vae: VAE
+    optimizer: keras.optimizers.Optimizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+    """This process, and the others that run the job with it.
+
+    Attributes:
+        config: the `TrainConfig`.
+        stop: the `StopSignal`.
+        console: a `Console`.
+        kept: list of what may take long to be freed.
+        parts: the `Parts`.
+        peers: the `Peers`; None for one machine alone.
+    """
+
+    config: TrainConfig
+    stop: StopSignal
+    console: Console
+    kept: list
+    parts: Parts
+    peers: peers_lib.Peers | None = None
+
+    @property
+    def topology(self):
+        """The `Topology` of several machines; None for one alone."""
+        return self.peers and self.peers.topology
+
+    def tell(self, *message):
+        """Sends a message to all other workers, if there are any."""
+        if self.peers:
+            self.peers.tell(*message)
+
+    def guard(self):
+        """Returns a context that names the worker that is lost in it."""
+        return self.peers.guard() if self.peers else contextlib.nullcontext()
+
+
+def build(session, cluster, data, jit_compile, arithmetic, start):
+    """Returns a `Training` whose model has the state of a checkpoint."""
+    config = session.config
+    schedule = Schedule.of(config, len(data.train_images))
+    with cluster.strategy.scope():
+        vae = session.parts.build_vae(config, data.image_shape)
+        # Keras would call a second one in a process "adam_1", and its
+        # variables would not be found in a checkpoint.
+        optimizer = optimizer_lib.Adam(
+            optimizer_lib.learning_rate(config, schedule),
+            epsilon=config.adam_epsilon,
+            name="adam",
+        )
+        optimizer.build(weights_of(vae))
+        if start.step:
+            checkpoint_lib.assign(
+                checkpoint_lib.variables_of(vae, optimizer),
+                start.variables,
+                config.job_dir,
+            )
+    return Training(
+        config=config,
+        cluster=cluster,
+        data=data,
+        jit_compile=jit_compile,
+        arithmetic=arithmetic,
+        schedule=schedule,
+        vae=vae,
+        optimizer=optimizer,
+    )
+
+
+def run(session, training, start, recorder=None):
+    """Trains from a checkpoint to the last step, on every worker alike.
+
+    Args:
+        session: the `Session`.
+        training: a `Training`, whose model has the state of `start`.
+        start: a `Checkpoint`.
+        recorder: the `Recorder` of the chief; None beside it.
+    """
+    config, data = training.config, training.data
+    strategy = training.cluster.strategy
+    periods = Periods.of(config, training.schedule)
+    workers = Workers(session.stop, session.peers)
+    batches = iter(
+        session.parts.train_batches(
+            data.train_images,
+            config,
+            training.schedule,
+            strategy,
+            start.step + 1,
+            training.arithmetic,
+        )
+    )
+    train_steps = functools.partial(
+        session.parts.make_train_steps(
+            training.vae,
+            training.optimizer,
+            config,
+            training.schedule,
+            training.cluster,
+            training.jit_compile,
+        ),
+        batches,
+    )
+    images = data.held_out_images
+    evaluator = Evaluator(
+        training.vae, config, strategy, images, workers, training.cluster.parts
+    )
+    session.kept.extend((evaluator, batches))
+
+    def evaluate(moment):
+        with session.console.image_bar("Evaluating", len(images)) as advance:
+            evaluation = evaluator.run(advance)
+        if recorder:
+            recorder.write_evaluation(moment, evaluation)
+
+    if recorder and config.profile_range():
+        train_steps = Profiler(
+            train_steps,
+            recorder.profile_folder,
+            start.step,
+            *config.profile_range(),
+        )
+    works = {"evaluation": evaluate}
+    if recorder:
+        works = {"row": recorder.write_row, **works, "images": recorder.draw}
+    with session.console.image_bar(
+        "Training",
+        training.schedule.total_steps * config.batch_size,
+        start.step * config.batch_size,
+    ) as progress:
+        loop.train(
+            start=start,
+            periods=periods,
+            calls=Calls(train_steps, workers, config.steps_per_call),
+            workers=workers,
+            works=works,
+            batch_size=config.batch_size,
+            progress=progress,
+            save=recorder and recorder.save,
+            watch=recorder and recorder.check,
+        )
