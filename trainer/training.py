@@ -15,8 +15,9 @@ from trainer.distributed.calls import Calls, Workers
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.model import optimizer as optimizer_lib
+from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps, weights_of
-from trainer.model.vae import VAE, build_vae
+from trainer.model.vae import VAE
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Periods, Schedule
@@ -29,7 +30,7 @@ class Parts:
 
     Attributes:
         load_data: as `datasets.load`.
-        build_vae: as `model.vae.build_vae`.
+        build_vae: as `model.build.build_vae`.
         train_batches: as `data.order.train_batches`.
         make_train_steps: as `model.step.make_train_steps`.
     """

@@ -20,7 +20,7 @@ import numpy as np
 
 from trainer.config import TrainConfig
 from trainer.evaluation import log_likelihood as importance
-from trainer.model.vae import VAE
+from trainer.model import VAE
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 

@@ -25,7 +25,7 @@ from benchmarks import (
     time_to_quality,
 )
 from trainer.config import TrainConfig, parse_flags
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 
 LAYERS = [layer.name for layer in flops.layers()]
 GOAL = intervals.Goal(1.5, 1.15, more_is_better=True)

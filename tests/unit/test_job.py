@@ -15,8 +15,8 @@ from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
 from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
 from trainer.job_dir.job_dir import JobDir
+from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps
-from trainer.model.vae import build_vae
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
@@ -270,11 +270,11 @@ def test_first_loss_is_that_of_the_first_batch_by_hand(small_config):
     config = small_config(max_steps=1, summary_steps=1, precision="float64")
     train_and_evaluate(config)
     from trainer import randomness
-    from trainer.model import objective, vae
+    from trainer.model import build, objective
     from trainer.runtime.console import Console
 
     data = datasets.load(config, Console(), StopSignal())
-    vae = vae.build_vae(config, data.image_shape)
+    vae = build.build_vae(config, data.image_shape)
     schedule = Schedule.of(config, 320)
     examples = order.examples_of_step(
         tf.constant(1, tf.int64), tf.constant(0, tf.int64), 32, config,

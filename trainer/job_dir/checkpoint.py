@@ -309,7 +309,7 @@ def load_model(job_dir, wanted="last"):
 
 def model_of(job, checkpoint):
     """Returns a `VAE` with the weights of a checkpoint of a job."""
-    from trainer.model.vae import build_vae
+    from trainer.model.build import build_vae
 
     vae = build_vae(job.config(), tuple(job.record()["data"]["image_shape"]))
     assign(variables_of(vae, None), checkpoint.variables, job.location)

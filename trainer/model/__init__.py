@@ -1,8 +1,6 @@
-"""The model, and what is done with it.
+"""The model, and what is done with it."""
 
-What is public: `VAE`, `Sampler`, `build_encoder` and `build_decoder`.
-"""
-
-from trainer.model.vae import VAE, Sampler, build_decoder, build_encoder
+from trainer.model.notebook import build_decoder, build_encoder
+from trainer.model.vae import VAE, Sampler
 
 __all__ = ["VAE", "Sampler", "build_decoder", "build_encoder"]

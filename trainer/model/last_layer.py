@@ -1,8 +1,8 @@
 """The decoder's last layer, a convolution to one channel, made fast on CPUs.
 
 A library's convolution fills its vector registers with output channels; with
-one of them it runs at a tenth of its speed, and in the seed's model takes as
-long as layers with eight times the arithmetic.
+one of them it runs at a tenth of its speed, and in the notebook's model takes
+as long as layers with eight times the arithmetic.
 """
 
 import keras

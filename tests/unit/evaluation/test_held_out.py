@@ -7,7 +7,7 @@ from trainer.distributed.calls import Workers
 from trainer.evaluation import held_out as evaluator_lib
 from trainer.evaluation.held_out import Evaluator
 from trainer.model import objective
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from trainer import randomness
 from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError
 from trainer.evaluation import log_likelihood as importance
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
 

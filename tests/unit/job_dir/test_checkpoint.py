@@ -12,7 +12,7 @@ from trainer.job_dir import checkpoint
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.job_dir.job_dir import JobDir
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer import randomness
 from trainer.commands import export
 from trainer.config import TrainConfig
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 from trainer.pictures import drawing
 
 LATENT_DIM = 5

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.model import last_layer
-from trainer.model.vae import build_decoder
+from trainer.model import build_decoder, last_layer
 
 
 def plain(x, kernel):

@@ -6,14 +6,9 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from trainer.config import TrainConfig
+from trainer.model import VAE, Sampler, build_decoder, build_encoder
+from trainer.model.build import build_vae
 from trainer.model.step import weights_of
-from trainer.model.vae import (
-    VAE,
-    Sampler,
-    build_decoder,
-    build_encoder,
-    build_vae,
-)
 
 
 def settings(layer):

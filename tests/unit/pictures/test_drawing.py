@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from trainer.config import TrainConfig
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 from trainer.pictures import drawing
 
 

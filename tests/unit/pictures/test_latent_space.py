@@ -5,7 +5,7 @@ import pytest
 
 from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 from trainer.pictures import drawing, latent_space
 
 

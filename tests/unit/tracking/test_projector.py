@@ -13,7 +13,7 @@ from tensorboard.plugins.projector import projector_plugin
 
 from trainer.data.datasets import Dataset
 from trainer.errors import InterruptedJobError
-from trainer.model.vae import build_vae
+from trainer.model.build import build_vae
 from trainer.pictures import drawing
 from trainer.tracking import projector
 from trainer.tracking.summaries import EventWriter
