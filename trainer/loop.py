@@ -18,7 +18,7 @@ class Moment:
             session did the step.
         images_per_second: float, the speed since the last row; None where no
             row is due.
-        due: tuple of str, the work of this step that is not done yet.
+        due: tuple of str, the work of this step that the next session does.
         held_out_loss: float, once the model was evaluated at this step.
         is_best: whether no evaluation was better.
     """
@@ -59,7 +59,7 @@ def train(
     step, due = start.step, start.due
     speed = _SpeedMeter(batch_size)
     while step < periods.last or due:
-        moment = Moment(step, due=due)
+        moment = Moment(step)
 
         # Train: one call of several steps, up to the next one with work.
         if not due:
@@ -69,22 +69,22 @@ def train(
             step += count
             speed.add(count, calls.seconds)
             progress(count * batch_size, f"loss {losses['total_loss']:.2f}")
-            moment = Moment(step, losses, due=periods.due(step))
-            if "row" in moment.due:
+            due = periods.due(step)
+            moment = Moment(step, losses)
+            if "row" in due:
                 moment.images_per_second = speed.restart()
 
         # Work: what is due at this step, unless a signal comes in between.
         try:
-            for name in [name for name in works if name in moment.due]:
+            for name in [name for name in works if name in due]:
                 if name in _CAN_WAIT:
                     workers.check()
                 works[name](moment)
-                moment.due = tuple(set(moment.due) - {name})
         except InterruptedJobError:
-            pass  # What is still due goes into the checkpoint.
+            # All of it is done once more: a resume drops the rows of this step.
+            moment.due = tuple(name for name in _CAN_WAIT if name in due)
 
         # Save: now and then, the best, and before the job stops.
-        moment.due = tuple(name for name in _CAN_WAIT if name in moment.due)
         if save and (
             workers.stopping
             or moment.is_best

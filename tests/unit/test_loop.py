@@ -119,7 +119,7 @@ def test_the_best_is_saved_wherever_it_comes(stop):
     ("during", "due"),
     [
         ("row", ("evaluation", "images")),
-        ("evaluation", ("images",)),
+        ("evaluation", ("evaluation", "images")),
         ("images", ()),
     ],
 )
