@@ -14,8 +14,8 @@ import time
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer.config import parse_flags
 from trainer.runtime.command import quiet_tensorflow
+from trainer.runtime.flags import parse_flags
 
 
 class TurnConsole:

@@ -9,10 +9,10 @@ import sys
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer.config import parse_flags
 from trainer.data import datasets
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
+from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
 
 with quiet_tensorflow():

@@ -9,8 +9,8 @@ import sys
 import tempfile
 
 from benchmarks.contenders import ROOT, ContenderError
-from trainer.config import parse_flags
 from trainer.runtime.command import quiet_tensorflow
+from trainer.runtime.flags import parse_flags
 
 _STATUS = pathlib.Path("/proc/self/status")
 _CLEAR = pathlib.Path("/proc/self/clear_refs")

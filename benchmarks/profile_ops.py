@@ -13,8 +13,9 @@ import sys
 import tempfile
 
 from benchmarks import flops
-from trainer.config import TrainConfig, parse_flags
+from trainer.config import TrainConfig
 from trainer.runtime.command import quiet_tensorflow
+from trainer.runtime.flags import parse_flags
 
 _FIRST, _LAST = 31, 40
 # Operations are traced as "path/of/the/node:Type"; what else is traced

@@ -11,9 +11,9 @@ import sys
 
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
-from trainer.config import parse_flags
 from trainer.data import datasets
 from trainer.runtime.console import Console
+from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
 
 

@@ -1,210 +1,369 @@
-"""TrainConfig: every setting of a job, once. Flags and JSON derive from it."""
+"""TrainConfig: every setting of a job, declared once.
+
+Flags and their help, JSON, what a resume or a worker may have otherwise and
+what a search may tune are derived from the declarations.
+"""
 
 import dataclasses
-import math
-
-from absl import flags
 
 from trainer import places
 from trainer.errors import ConfigError
-from trainer.runtime import platform
+from trainer.settings import ROLES, check_value, declared, setting
 
-# What each worker of a job may have otherwise.
-_OF_EACH_WORKER = (
-    "job_dir",
-    "resume",
-    "data_dir",
-    "data_url",
-    "dataset_fallback",
-    "cluster_timeout_seconds",
-    "storage_timeout_seconds",
-    "log_format",
-)
-DATASETS = ("fashion_mnist", "synthetic", "idx")
+# Why a search for the least test loss leaves a setting alone.
+_NOT_BETTER = "it decides how a result is computed, not how good it is"
+_OTHER_DATA = "trials would be compared on other data"
+_OTHER_LOSS = "trials could not be compared by their test loss"
 
 
-def _setting(default, text, *, choices=None, minimum=None, above=None):
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": text,
-            "choices": choices,
-            "minimum": minimum,
-            "above": above,
-        },
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@declared
 class TrainConfig:
-    """Settings of a training job; see `README.md` for the table.
+    """Settings of a training job.
 
     Raises:
         ConfigError: a value is out of range, or two values contradict.
     """
 
-    job_dir: str = _setting(
+    job_dir: str = setting(
         "runs/vae",
         "folder of the job, local or gs://bucket/folder: checkpoints, logs "
         "and pictures; on Vertex AI its base output directory if not given",
+        group="Job directory",
+        role="worker",
+        unit="folder",
+        common=True,
     )
-    resume: str = _setting(
+    resume: str = setting(
         "auto",
         "auto: go on where an existing job directory stopped; never: refuse "
         "one that is not empty; must: refuse an empty one",
+        group="Job directory",
+        role="worker",
         choices=("auto", "never", "must"),
     )
-    dataset: str = _setting(
+    # A resume may ask by another name for the data that it has; that it is
+    # the same data is for `JobDir.check_settings` to say.
+    dataset: str = setting(
         "fashion_mnist",
         "what to train on; synthetic is drawn by the program and needs "
         "nothing, idx is any folder of IDX files",
-        choices=DATASETS,
+        group="Data",
+        role="run",
+        not_tuned=_OTHER_DATA,
+        choices=("fashion_mnist", "synthetic", "idx"),
+        common=True,
     )
-    data_dir: str = _setting(
+    data_dir: str = setting(
         "",
         "folder of the IDX files, local or gs://; if given, only it is looked "
         "at, else the Keras cache, else download",
+        group="Data",
+        role="worker",
+        not_tuned=_OTHER_DATA,
+        unit="folder",
+        common=True,
     )
-    data_url: str = _setting(
+    data_url: str = setting(
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
         "where Fashion-MNIST is downloaded from",
+        group="Data",
+        role="worker",
+        unit="url",
     )
-    dataset_fallback: str = _setting(
+    dataset_fallback: str = setting(
         "none",
-        "what a new job without data_dir trains on when the data cannot be had",
+        "what a new job without --data_dir trains on when the data cannot be "
+        "had",
+        group="Data",
+        role="worker",
+        not_tuned=_OTHER_DATA,
         choices=("none", "synthetic"),
     )
-    train_examples: int = _setting(
-        0, "use the first N training images; 0 = all", minimum=0
-    )
-    test_examples: int = _setting(
-        0, "use the first N test images; 0 = all", minimum=0
-    )
-    epochs: int = _setting(100, "passes over the training images", minimum=1)
-    max_steps: int = _setting(
-        0, "stop after this many steps if epochs has not; 0 = no", minimum=0
-    )
-    batch_size: int = _setting(
-        128, "global batch size: all replicas together", minimum=1
-    )
-    latent_dim: int = _setting(200, "number of latent units", minimum=1)
-    initial_units: int = _setting(
+    train_examples: int = setting(
         0,
-        "latent units that the training starts with; the weights of the others "
-        "start at zero; 0 = all",
+        "how many training images to use, the first ones; 0: all",
+        group="Data",
+        role="mathematics",
+        not_tuned=f"{_OTHER_DATA}: with --binarize=dynamic it decides which "
+        "images are held out, and how the test set is drawn",
+        unit="images",
         minimum=0,
     )
-    reconstruction_loss: str = _setting(
+    test_examples: int = setting(
+        0,
+        "how many test images to use, the first ones; 0: all",
+        group="Data",
+        role="mathematics",
+        not_tuned=_OTHER_DATA,
+        unit="images",
+        minimum=0,
+    )
+    epochs: int = setting(
+        100,
+        "passes over the training images",
+        group="Length",
+        role="length",
+        not_tuned="",
+        unit="epochs",
+        minimum=1,
+        common=True,
+    )
+    max_steps: int = setting(
+        0,
+        "stop after this many steps if --epochs has not; 0: no such limit",
+        group="Length",
+        role="length",
+        not_tuned="",
+        unit="steps",
+        minimum=0,
+    )
+    batch_size: int = setting(
+        128,
+        "images in a training step, over all replicas together",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        unit="images",
+        minimum=1,
+        common=True,
+    )
+    latent_dim: int = setting(
+        200,
+        "number of latent units",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="",
+        unit="units",
+        minimum=1,
+        common=True,
+    )
+    initial_units: int = setting(
+        0,
+        "latent units that the training starts with; the weights of the others "
+        "start at zero; 0: all",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="",
+        unit="units",
+        minimum=0,
+    )
+    reconstruction_loss: str = setting(
         "mse",
         "mse: squared error summed over pixels; bce: Bernoulli; gaussian: "
         "with one learned variance",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned=_OTHER_LOSS,
         choices=("mse", "bce", "gaussian"),
+        common=True,
     )
-    binarize: str = _setting(
+    binarize: str = setting(
         "none",
         "dynamic: pixels are 0 or 1, drawn anew at each step; needs "
-        "reconstruction_loss=bce, and evaluates on a sixth of the training "
+        "--reconstruction_loss=bce, and evaluates on a sixth of the training "
         "images",
+        group="Data",
+        role="mathematics",
+        not_tuned=_OTHER_LOSS,
         choices=("none", "dynamic"),
     )
-    beta: float = _setting(1.0, "weight of the KL divergence", minimum=0)
-    kl_warmup_epochs: float = _setting(
+    beta: float = setting(
+        1.0,
+        "weight of the KL divergence",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned=_OTHER_LOSS,
+        minimum=0,
+        common=True,
+    )
+    kl_warmup_epochs: float = setting(
         2.0,
-        "epochs over which the KL weight rises from 0 to beta; 0 = none, "
-        "which is the seed notebook's recipe, and collapses",
+        "time over which the weight of the KL divergence rises from 0 to "
+        "--beta; 0: none, which is the notebook's recipe, and collapses",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="",
+        unit="epochs",
         minimum=0,
     )
-    free_bits: float = _setting(
-        0.0, "nats per latent unit that the KL does not penalise", minimum=0
+    free_bits: float = setting(
+        0.0,
+        "how much of the KL divergence is not penalised in each latent unit",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="",
+        unit="nats",
+        minimum=0,
     )
-    learning_rate: float = _setting(0.001, "of Adam", above=0)
-    adam_epsilon: float = _setting(
+    learning_rate: float = setting(
+        0.001,
+        "step size of Adam",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        above=0,
+        common=True,
+    )
+    adam_epsilon: float = setting(
         1e-7,
-        "of Adam: weights whose gradients are smaller take smaller steps",
+        "epsilon of Adam: gradients smaller than it make smaller steps",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
         above=0,
     )
-    learning_rate_schedule: str = _setting(
+    learning_rate_schedule: str = setting(
         "constant",
         "cosine: the learning rate falls to 0 at the last step",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
         choices=("constant", "cosine"),
     )
-    seed: int = _setting(
-        0, "of the weights, the data order and the noise", minimum=0
+    seed: int = setting(
+        0,
+        "seed of the weights, the data order and the noise",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="the trial with the least test loss would be the luckiest, "
+        "not the best; train the best again with other seeds",
+        minimum=0,
+        common=True,
     )
-    strategy: str = _setting(
+    strategy: str = setting(
         "auto",
         "mirrored: all GPUs of this machine, or its CPU; none: its first "
         "device alone; multi_worker: all machines that TF_CONFIG, Slurm or "
         "Kubernetes names; auto: those, or mirrored if there are none",
+        group="Devices",
+        role="run",
         choices=("auto", "mirrored", "multi_worker", "none"),
     )
-    virtual_devices: int = _setting(
-        0, "split the CPU in N, to run N replicas without a GPU", minimum=0
+    virtual_devices: int = setting(
+        0,
+        "split the CPU in N, to run N replicas without a GPU",
+        group="Devices",
+        role="run",
+        minimum=0,
     )
-    cluster_timeout_seconds: float = _setting(
+    cluster_timeout_seconds: float = setting(
         600.0,
         "how long to wait for the other machines before the job stops, to be "
         "run again",
+        group="Devices",
+        role="worker",
+        unit="seconds",
         above=0,
     )
-    deterministic: bool = _setting(
-        True, "the same weights, bit for bit, on the same kind of machine"
-    )
-    steps_per_call: int = _setting(
+    steps_per_call: int = setting(
         0,
-        "training steps inside one tf.function call; 0 = as many as take "
+        "training steps inside one tf.function call; 0: as many as take "
         "about a second",
+        group="Precision and speed",
+        role="run",
+        unit="steps",
         minimum=0,
     )
-    jit_compile: str = _setting(
+    # A resume may say in another word what came out of auto; that it comes
+    # out the same is for `JobDir.check_resume` to say.
+    jit_compile: str = setting(
         "auto",
         "XLA; auto: on GPU, not on CPU",
+        group="Precision and speed",
+        role="run",
         choices=("auto", "true", "false"),
     )
-    mixed_precision: str = _setting(
-        "none",
-        "bfloat16: compute in bfloat16, keep float32 weights",
-        choices=("none", "bfloat16"),
-    )
-    precision: str = _setting(
+    precision: str = setting(
         "float32",
-        "of weights and losses; float64 shows that replicas agree",
+        "number type of weights and losses; float64 shows that replicas agree",
+        group="Precision and speed",
+        role="mathematics",
+        not_tuned=_NOT_BETTER,
         choices=("float32", "float64"),
     )
-    checkpoint_steps: int = _setting(
-        0, "steps between checkpoints; 0 = one epoch", minimum=0
+    mixed_precision: str = setting(
+        "none",
+        "bfloat16: compute in bfloat16, keep float32 weights",
+        group="Precision and speed",
+        role="mathematics",
+        not_tuned="",
+        choices=("none", "bfloat16"),
     )
-    keep_checkpoints: int = _setting(
-        3, "newest checkpoints to keep, beside the best", minimum=1
+    deterministic: bool = setting(
+        True,
+        "end with the same weights, bit for bit, on the same kind of machine",
+        group="Precision and speed",
+        role="mathematics",
+        not_tuned=_NOT_BETTER,
     )
-    summary_steps: int = _setting(
-        50, "steps between rows of training losses", minimum=1
+    checkpoint_steps: int = setting(
+        0,
+        "steps between checkpoints; 0: one epoch",
+        group="Checkpoints and logs",
+        role="run",
+        unit="steps",
+        minimum=0,
     )
-    eval_epochs: int = _setting(
-        1, "epochs between evaluations; 0 = only at the end", minimum=0
+    keep_checkpoints: int = setting(
+        3,
+        "newest checkpoints to keep, beside the best",
+        group="Checkpoints and logs",
+        role="run",
+        minimum=1,
     )
-    image_epochs: int = _setting(
-        1, "epochs between TensorBoard images; 0 = only at the end", minimum=0
+    summary_steps: int = setting(
+        50,
+        "steps between rows of training losses",
+        group="Checkpoints and logs",
+        role="run",
+        unit="steps",
+        minimum=1,
     )
-    storage_timeout_seconds: float = _setting(
+    eval_epochs: int = setting(
+        1,
+        "epochs between evaluations; 0: only at the end",
+        group="Checkpoints and logs",
+        role="run",
+        unit="epochs",
+        minimum=0,
+    )
+    image_epochs: int = setting(
+        1,
+        "epochs between TensorBoard images; 0: only at the end",
+        group="Checkpoints and logs",
+        role="run",
+        unit="epochs",
+        minimum=0,
+    )
+    storage_timeout_seconds: float = setting(
         120.0,
         "how long a bucket may be out of reach before the job stops, to be "
         "run again",
+        group="Job directory",
+        role="worker",
+        unit="seconds",
         above=0,
     )
-    log_format: str = _setting(
+    log_format: str = setting(
         "auto",
         "json: one object a line with a severity, as Google Cloud's logs want "
         "it; auto: json on Vertex AI, else text",
+        group="Checkpoints and logs",
+        role="worker",
         choices=("auto", "text", "json"),
     )
-    profile_steps: str = _setting(
-        "", "FIRST,LAST: a TensorBoard profile of these steps"
+    profile_steps: str = setting(
+        "",
+        "write a TensorBoard profile of these steps",
+        group="Checkpoints and logs",
+        role="run",
+        unit="first,last",
     )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
+            value = getattr(self, field.name)
+            check_value(field.name, field.type, value, field.metadata)
         places.parse(self.job_dir, "--job_dir")
         if self.data_dir:
             places.parse(self.data_dir, "--data_dir")
@@ -285,12 +444,29 @@ class TrainConfig:
             f"{', '.join(map(str, counts))} replicas."
         )
 
+    def check_batch(self):
+        """Refuses a batch that these settings alone show cannot be had.
+
+        The data and the devices may still turn out to be too few.
+
+        Raises:
+            ConfigError: as `check_replicas`, or for too few images.
+        """
+        if 0 < self.train_examples < self.batch_size:
+            raise ConfigError(
+                f"--batch_size={self.batch_size} is more than the "
+                f"{self.train_examples} training images; use at most "
+                f"--batch_size={self.train_examples}."
+            )
+        self.check_replicas(max(self.virtual_devices, 1))
+
     def shared(self):
         """Returns the settings that all workers of a job must share."""
+        of_each = names_of("worker")
         return {
             name: value
             for name, value in self.to_json().items()
-            if name not in _OF_EACH_WORKER
+            if name not in of_each
         }
 
     def to_json(self):
@@ -303,164 +479,22 @@ class TrainConfig:
         return cls(**settings)
 
 
-def _check_value(field, value):
-    kinds = (int, float) if field.type is float else field.type
-    if not isinstance(value, kinds) or (
-        isinstance(value, bool) and field.type is not bool
-    ):
-        raise ConfigError(
-            f"--{field.name}={value!r} is a {type(value).__name__}; expected "
-            f"{field.type.__name__}."
-        )
-    choices, minimum, above = (
-        field.metadata[key] for key in ("choices", "minimum", "above")
-    )
-    if choices and value not in choices:
-        raise ConfigError(
-            f"--{field.name}={value} is not one of {', '.join(choices)}."
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"--{field.name}={value} is not a finite number.")
-    if minimum is not None and value < minimum:
-        raise ConfigError(
-            f"--{field.name}={value} is too small; the least is {minimum}."
-        )
-    if above is not None and value <= above:
-        raise ConfigError(f"--{field.name}={value} must be above {above}.")
-
-
-def define_flags(flag_values):
-    """Defines one absl flag per setting in `flag_values`."""
-    for field in dataclasses.fields(TrainConfig):
-        text = field.metadata["help"]
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(
-                field.name,
-                field.default,
-                field.metadata["choices"],
-                text,
-                flag_values=flag_values,
-            )
-        else:
-            define = {
-                bool: flags.DEFINE_boolean,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-                str: flags.DEFINE_string,
-            }[field.type]
-            define(field.name, field.default, text, flag_values=flag_values)
-
-
-def parse_flags(arguments, program="vae-train"):
-    """Returns the `TrainConfig` of a command line.
+def names_of(role):
+    """Returns the names of the settings of a role, in their order.
 
     Args:
-        arguments: list of str, the command line without the program's name.
-            absl's own `--flagfile=FILE` is understood.
-        program: the name that usage text shows.
-
-    Returns:
-        A `TrainConfig`, or None when the command line asked for help.
-
-    Raises:
-        ConfigError: an unknown flag, a bad value, or a stray word.
+        role: str, one of `trainer.settings.ROLES`.
     """
-    flag_values = new_flags()
-    define_flags(flag_values)
-    if not parse_command(flag_values, arguments, program):
-        return None
-    settings = {
-        field.name: flag_values[field.name].value
-        for field in dataclasses.fields(TrainConfig)
-    }
-    if not flag_values["job_dir"].present:
-        settings["job_dir"] = platform.job_dir() or settings["job_dir"]
-    return TrainConfig(**settings)
+    if role not in ROLES:
+        raise ValueError(f"{role!r} is not one of {', '.join(ROLES)}.")
+    return _names(lambda metadata: metadata["role"] == role)
 
 
-def expand_flags(arguments, program="vae-train"):
-    """Returns the flags that a command line gives, each with its value.
-
-    What a `--flagfile` holds takes its place, so that the list means the same
-    on a machine that does not have the file.
-
-    Args:
-        arguments: as for `parse_flags`, and no `--help` among them.
-        program: the name that usage text shows.
-
-    Returns:
-        A list of str like `--name=value`, of a boolean `--name` or
-        `--noname`, in the order of the settings.
-
-    Raises:
-        ConfigError: an unknown flag, a bad value, or a stray word.
-    """
-    flag_values = new_flags()
-    define_flags(flag_values)
-    parse_command(flag_values, arguments, program)
-    given = (
-        flag_values[field.name] for field in dataclasses.fields(TrainConfig)
-    )
-    return [flag.serialize() for flag in given if flag.present]
+def tunable():
+    """Returns the names of the settings that a search may tune, sorted."""
+    return tuple(sorted(_names(lambda metadata: not metadata["not_tuned"])))
 
 
-def new_flags():
-    """Returns an empty set of absl flags with a `--help` of its own."""
-    flag_values = flags.FlagValues()
-    flags.DEFINE_boolean("help", False, "show this", flag_values=flag_values)
-    return flag_values
-
-
-def new_job_flags():
-    """Returns the flags of a command that reads a checkpoint of a job."""
-    flag_values = new_flags()
-    flags.DEFINE_string(
-        "job_dir",
-        TrainConfig.job_dir,
-        "the --job_dir of the training run",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "checkpoint",
-        "last",
-        "last, best (least test loss) or a step number",
-        flag_values=flag_values,
-    )
-    return flag_values
-
-
-def parse_command(flag_values, arguments, program):
-    """Parses a command line strictly; False when it asked for help.
-
-    absl's own `app.run` exits 1 on a bad flag, and accepts stray words.
-
-    Raises:
-        ConfigError: an unknown flag, a bad value, or a stray word.
-    """
-    try:
-        _, *stray = flag_values([program, *arguments])
-    except flags.Error as error:
-        raise ConfigError(str(error)) from error
-    if flag_values["help"].value:
-        print(f"usage: {program} [--flag=value ...]\n")
-        print(flag_help(flag_values))
-        return False
-    if stray:
-        raise ConfigError(
-            f"{stray[0]!r} is not a flag; flags look like --epochs=3."
-        )
-    return True
-
-
-def flag_help(flag_values):
-    """Returns a line or two of help for each flag."""
-    lines = ["--flagfile=FILE\n    read flags from a file, one a line"]
-    for name in flag_values:
-        flag = flag_values[name]
-        values = ""
-        if getattr(flag.parser, "enum_values", None):
-            values = "|".join(flag.parser.enum_values) + ", "
-        lines.append(
-            f"--{name} ({values}default {flag.default_as_str})\n    {flag.help}"
-        )
-    return "\n".join(lines)
+def _names(wanted):
+    fields = dataclasses.fields(TrainConfig)
+    return tuple(field.name for field in fields if wanted(field.metadata))

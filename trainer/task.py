@@ -4,12 +4,10 @@ import contextlib
 import os
 import sys
 
-from trainer import config as config_lib
 from trainer.distributed import topology as topology_lib
-from trainer.runtime import platform
-from trainer.runtime.command import quiet_tensorflow, report_errors
+from trainer.runtime import flags, platform
+from trainer.runtime.command import run_command
 from trainer.runtime.console import Console
-from trainer.runtime.stop_signal import StopSignal
 
 
 def main():
@@ -19,36 +17,44 @@ def main():
     interrupted with its state saved (run it again), 1 failed. On Vertex AI 134
     takes the place of 75.
     """
-    stop = StopSignal()
-    stop.install()
     kept = []
-    with report_errors() as outcome:
-        config = config_lib.parse_flags(sys.argv[1:])
-        if config is not None:
-            topology = topology_lib.find(os.environ, config.strategy)
-            outcome.console = (
-                Console(config.log_format, topology.name, topology.is_chief)
-                if topology
-                else Console(config.log_format)
-            )
-            with quiet_tensorflow():
-                from trainer.job import train_and_evaluate
-            stop.check()
-            train_and_evaluate(
-                config,
-                topology=topology,
-                stop=stop,
-                console=outcome.console,
-                kept=kept,
-            )
-    stop.retire()
+
+    def train(parsed, stop, console):
+        from trainer.job import train_and_evaluate
+
+        config, topology = parsed
+        train_and_evaluate(
+            config, topology=topology, stop=stop, console=console, kept=kept
+        )
+
+    exit_code = run_command(_parse, train, load=_load, make_console=_console)
     # All files are closed by now. Python's own end would free what is kept,
     # and wait for its threads; TensorFlow would wait for the peers, which have
     # left as well.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # Its reader has gone.
             stream.flush()
-    os._exit(platform.exit_code(outcome.exit_code))
+    os._exit(platform.exit_code(exit_code))
+
+
+def _parse(arguments):
+    """Returns the `TrainConfig`, and which machines take part."""
+    config = flags.parse_flags(arguments)
+    if config is None:
+        return None
+    return config, topology_lib.find(os.environ, config.strategy)
+
+
+def _load():
+    from trainer import job  # noqa: F401 - loaded quietly.
+
+
+def _console(parsed):
+    """Returns a console that says which of several workers this is."""
+    config, topology = parsed
+    if topology is None:
+        return Console(config.log_format)
+    return Console(config.log_format, topology.name, topology.is_chief)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,32 @@ def test_an_error_is_one_sentence_with_its_exit_code(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--epoch=3"],
+        ["--epochs=0"],
+        ["--dataset=idx"],
+        ["--virtual_devices=3"],
+        ["--train_examples=100"],
+        ["--strategy=multi_worker"],
+    ],
+)
+def test_wrong_flags_leave_nothing_on_the_disk(run, job_dir, flags):
+    assert run(*flags, job_dir=job_dir)[0] == 2
+    assert not job_dir.exists()
+
+
+def test_the_printed_config_starts_the_same_job(run, job_dir, tmp_path):
+    code, printed, err = run(*SMALL, "--print_config", job_dir=job_dir)
+    assert (code, err) == (0, "")
+    assert not job_dir.exists()
+    path = tmp_path / "printed.flags"
+    path.write_text(printed)
+    again = run("--print_config", f"--flagfile={path}", job_dir="elsewhere")
+    assert again == (0, printed, "")
+
+
 def test_help_exits_well(run, job_dir):
     code, out, err = run("--help", job_dir=job_dir)
     assert (code, err) == (0, "")
@@ -173,7 +199,8 @@ def test_a_signal_saves_and_exits_75(start, run, job_dir, number):
     assert process.returncode == 75
     assert time.monotonic() - sent < 30
     name = signal.Signals(number).name
-    assert err.startswith(f"ERROR: Interrupted by {name}: everything is saved")
+    assert err.startswith(f"Interrupted by {name}: everything is saved")
+    assert err.count("\n") == 1
     step = int(err.split("at step ")[1].split(";")[0])
     assert (job_dir / "checkpoints" / f"step-{step:07d}").is_dir()
     code, out, _ = run(*SMALL, "--epochs=2", job_dir=job_dir)

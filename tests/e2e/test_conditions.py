@@ -165,8 +165,8 @@ def test_a_signal_before_tensorflow_has_loaded_exits_75(start, job_dir):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75
     assert err == (
-        "ERROR: Interrupted by SIGTERM: nothing was lost; run the same "
-        "command again to go on.\n"
+        "Interrupted by SIGTERM: nothing was lost; run the same command again "
+        "to go on.\n"
     )
 
 

@@ -15,8 +15,8 @@ from tests.tools import fuzz_rendezvous
 from tests.tools.small_jobs import SMALL
 from tests.tools.soak import metrics_of
 from tests.tools.workers import free_hosts, tf_config
-from trainer.config import parse_flags
 from trainer.job import train_and_evaluate
+from trainer.runtime.flags import parse_flags
 
 LOST_SECONDS = 60
 EPOCHS = 200  # More than a test waits for.

@@ -24,7 +24,7 @@ import time
 
 from tests.tools.workers import free_hosts, tf_config
 from trainer import __version__
-from trainer.config import parse_flags
+from trainer.runtime.flags import parse_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLAGS = (

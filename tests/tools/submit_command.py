@@ -5,6 +5,7 @@ import dataclasses
 import io
 from unittest import mock
 
+from trainer.runtime.stop_signal import StopSignal
 from trainer.submit import command
 
 SUBMIT = (
@@ -29,6 +30,9 @@ def vae_submit(*words):
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
         mock.patch("sys.argv", ["vae-submit", *words]),
+        # pytest's own handlers stay as they are.
+        mock.patch.object(StopSignal, "install"),
+        mock.patch.object(StopSignal, "retire"),
     ):
         exit_code = command.main()
     return Outcome(exit_code, out.getvalue(), err.getvalue())

@@ -24,8 +24,9 @@ from benchmarks import (
     throughput,
     time_to_quality,
 )
-from trainer.config import TrainConfig, parse_flags
+from trainer.config import TrainConfig
 from trainer.model.build import build_vae
+from trainer.runtime.flags import parse_flags
 
 LAYERS = [layer.name for layer in flops.layers()]
 GOAL = intervals.Goal(1.5, 1.15, more_is_better=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from trainer import config
+from trainer.runtime.flags import parse_flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_an_unknown_variant_is_one_sentence():
 
 
 def test_the_composed_command_is_one_that_the_trainer_takes(services):
-    parsed = config.parse_flags(services["trainer"]["command"])
+    parsed = parse_flags(services["trainer"]["command"])
     assert parsed.job_dir.startswith("/runs/")
 
 

@@ -7,8 +7,8 @@ import pytest
 from tests.tools import flags_page, pages
 from tests.tools.pages import PAGES, ROOT
 from tests.tools.submit_command import vae_submit
-from trainer.config import parse_flags
 from trainer.errors import ConfigError
+from trainer.runtime.flags import parse_flags
 from trainer.submit.command import ENGINES
 
 README_LINES, README_COLUMNS = 150, 120

@@ -406,7 +406,7 @@ def test_a_job_moves_to_other_replicas(small_config, tmp_path, before, after):
     assert max(difference.values()) < 1e-10
 
 
-def test_other_mathematics_is_refused_and_named(small_config):
+def test_other_settings_are_refused_and_named(small_config):
     config = small_config(max_steps=2)
     train_and_evaluate(config)
     with pytest.raises(ConfigError) as error:
@@ -419,6 +419,7 @@ def test_other_mathematics_is_refused_and_named(small_config):
         "--train_examples=300 (was 320)",
     ):
         assert difference in str(error.value)
+    assert "holds a job with other settings: " in str(error.value)
 
 
 def test_more_epochs_go_on_where_the_finished_run_stopped(

@@ -2,10 +2,16 @@
 
 import sys
 
-from absl import flags
+from trainer import files, places
+from trainer.runtime.command import run_command
+from trainer.runtime.flags import Usage, new_job_flags
 
-from trainer import config as config_lib, files, places
-from trainer.runtime.command import quiet_tensorflow, report_errors
+_USAGE = Usage(
+    program="vae-export",
+    about="Writes the model of a checkpoint as a SavedModel for servers and as "
+    "Keras files; neither needs this package.",
+    example="vae-export --job_dir=runs/vae --checkpoint=best",
+)
 
 # TensorFlow Serving looks for folders named by versions, and serves the
 # highest.
@@ -63,35 +69,40 @@ def main():
     """Exports a checkpoint; the console script `vae-export`.
 
     Returns:
-        The exit code, as `trainer.task.main`.
+        The exit code, as `run_command`.
     """
-    flag_values = config_lib.new_job_flags()
-    flags.DEFINE_string(
+    return run_command(_parse, _export, load=_load)
+
+
+def _parse(arguments):
+    flags = new_job_flags(_USAGE)
+    flags.add(
         "output",
         "",
-        "folder for the models; default JOB_DIR/export",
-        flag_values=flag_values,
+        "where the models go; JOB_DIR/export if not given",
+        unit="folder",
     )
-    with report_errors() as outcome:
-        if config_lib.parse_command(flag_values, sys.argv[1:], "vae-export"):
-            with quiet_tensorflow():
-                from trainer.model import saved_model  # noqa: F401 - loaded quietly.
-            _export(flag_values)
-    return outcome.exit_code
+    if not flags.parse(arguments):
+        return None
+    output = flags["output"].value
+    return flags, output and places.parse_local(output, "--output")
 
 
-def _export(flag_values):
+def _load():
+    from trainer.model import saved_model  # noqa: F401 - loaded quietly.
+
+
+def _export(parsed, stop, console):
     from trainer.job_dir.job_dir import publish_folder
     from trainer.model.trained import open_trained
-    from trainer.runtime.console import Console
 
-    output = flag_values["output"].value
-    output = output and places.parse_local(output, "--output")
-    console = Console()
-    with open_trained(flag_values, console) as trained:
+    flags, output = parsed
+    with open_trained(flags, console) as trained:
+        stop.check()
         job = trained.job
         folder = output or job.export
         save_models(trained.vae, folder)
+        stop.check()
         if not output:
             publish_folder(job, folder)
         console.line(

@@ -3,9 +3,16 @@
 import json
 import sys
 
-from trainer import config as config_lib, files
-from trainer.runtime.command import quiet_tensorflow, report_errors
+from trainer import files
+from trainer.runtime.command import run_command
+from trainer.runtime.flags import Usage, new_job_flags
 
+_USAGE = Usage(
+    program="vae-gallery",
+    about="Writes all that came out of a job on one page, "
+    "JOB_DIR/gallery.html.",
+    example="vae-gallery --job_dir=runs/vae",
+)
 _NAME = "gallery.html"
 _GRID_ROWS = 30
 
@@ -14,41 +21,45 @@ def main():
     """Writes the page of a job; the console script `vae-gallery`.
 
     Returns:
-        The exit code, as `trainer.task.main`.
+        The exit code, as `run_command`.
     """
-    flag_values = config_lib.new_job_flags()
-    with report_errors() as outcome:
-        if config_lib.parse_command(flag_values, sys.argv[1:], "vae-gallery"):
-            with quiet_tensorflow():
-                from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
-            _make_gallery(flag_values)
-    return outcome.exit_code
+    return run_command(_parse, _make_gallery, load=_load)
 
 
-def _make_gallery(flag_values):
+def _parse(arguments):
+    return new_job_flags(_USAGE).parse(arguments)
+
+
+def _load():
+    from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
+
+
+def _make_gallery(flags, stop, console):
     from trainer.commands import generate
     from trainer.gallery import page
     from trainer.job_dir.job_dir import publish_file
     from trainer.model.trained import open_trained
-    from trainer.runtime.console import Console
-    from trainer.runtime.stop_signal import StopSignal
     from trainer.tracking.summaries import read_rows
 
-    console = Console()
-    with open_trained(flag_values, console) as trained:
+    with open_trained(flags, console) as trained:
+        stop.check()
         job = trained.job
-        data = trained.data(console, StopSignal())
-        page = page.render(
+        data = trained.data(console, stop)
+        stop.check()
+        drawn = generate.draw(
+            trained, data, _GRID_ROWS, trained.config.seed, console
+        )
+        stop.check()
+        content = page.render(
             trained,
             rows=read_rows(job.metrics_path),
             evaluation=_evaluation(job, console),
             data=data,
-            drawn=generate.draw(
-                trained, data, _GRID_ROWS, trained.config.seed, console
-            ),
+            drawn=drawn,
         )
+        stop.check()
         path = job.root / _NAME
-        files.write_atomically(path, page.encode())
+        files.write_atomically(path, content.encode())
         publish_file(job, path)
         console.line(f"Gallery of step {trained.step}: {job.location}/{_NAME}")
 

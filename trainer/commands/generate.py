@@ -4,12 +4,16 @@ import dataclasses
 import io
 import sys
 
-from absl import flags
+from trainer import files, places
+from trainer.runtime.command import run_command
+from trainer.runtime.flags import Usage, new_job_flags
 
-from trainer import config as config_lib, files, places
-from trainer.errors import ConfigError
-from trainer.runtime.command import quiet_tensorflow, report_errors
-
+_USAGE = Usage(
+    program="vae-generate",
+    about="Draws pictures from a checkpoint: images from the prior, the "
+    "manifold, classes, reconstructions, interpolations and traversals.",
+    example="vae-generate --job_dir=runs/vae --checkpoint=best --rows=10",
+)
 # Of classes.png, whose rows have names.
 CLASSES = "classes"
 
@@ -18,37 +22,37 @@ def main():
     """Draws grids from a checkpoint; the console script `vae-generate`.
 
     Returns:
-        The exit code, as `trainer.task.main`.
+        The exit code, as `run_command`.
     """
-    flag_values = config_lib.new_job_flags()
-    flags.DEFINE_integer(
-        "seed", 0, "of the draws from the prior", flag_values=flag_values
+    return run_command(_parse, _generate, load=_load)
+
+
+def _parse(arguments):
+    flags = new_job_flags(_USAGE)
+    flags.add("seed", 0, "seed of the draws from the prior", minimum=0)
+    flags.add(
+        "rows", 30, "rows and columns of the grid and the manifold", minimum=1
     )
-    flags.DEFINE_integer(
-        "rows",
-        30,
-        "rows and columns of the grid and of the manifold",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_enum(
+    flags.add(
         "format",
         "png",
-        ["png", "npy"],
         "npy: NumPy arrays, uint8 of shape (rows, columns, height, width)",
-        flag_values=flag_values,
+        choices=("png", "npy"),
     )
-    flags.DEFINE_string(
+    flags.add(
         "output",
         "",
-        "folder for the pictures; default JOB_DIR/plots/step-N",
-        flag_values=flag_values,
+        "where the pictures go; JOB_DIR/plots/step-N if not given",
+        unit="folder",
     )
-    with report_errors() as outcome:
-        if config_lib.parse_command(flag_values, sys.argv[1:], "vae-generate"):
-            with quiet_tensorflow():
-                from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
-            _generate(flag_values)
-    return outcome.exit_code
+    if not flags.parse(arguments):
+        return None
+    output = flags["output"].value
+    return flags, output and places.parse_local(output, "--output")
+
+
+def _load():
+    from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,30 +114,25 @@ def draw(trained, data, rows, seed, console):
     return Drawn(drawn, row_names, left_out)
 
 
-def _generate(flag_values):
+def _generate(parsed, stop, console):
     from trainer.job_dir.job_dir import publish_folder
     from trainer.model.trained import open_trained
     from trainer.pictures import drawing
-    from trainer.runtime.console import Console
-    from trainer.runtime.stop_signal import StopSignal
 
-    rows, seed = flag_values["rows"].value, flag_values["seed"].value
-    if rows < 1:
-        raise ConfigError(f"--rows={rows} is too small; the least is 1.")
-    if seed < 0:
-        raise ConfigError(f"--seed={seed} is too small; the least is 0.")
-    output = flag_values["output"].value
-    output = output and places.parse_local(output, "--output")
-    console = Console()
-    with open_trained(flag_values, console) as trained:
-        data = trained.data(console, StopSignal())
+    flags, output = parsed
+    rows, seed = flags["rows"].value, flags["seed"].value
+    with open_trained(flags, console) as trained:
+        stop.check()
+        data = trained.data(console, stop)
+        stop.check()
         drawn = draw(trained, data, rows, seed, console)
+        stop.check()
         job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"
         folder = output or job.root / name
         folder.mkdir(parents=True, exist_ok=True)
         for picture, pixels in drawn.pictures.items():
-            path = folder / f"{picture}.{flag_values['format'].value}"
+            path = folder / f"{picture}.{flags['format'].value}"
             if path.suffix == ".npy":
                 _save_array(path, drawing.cells(pixels, *data.image_shape[:2]))
             elif picture == CLASSES:
@@ -144,6 +143,7 @@ def _generate(flag_values):
                 drawing.save_picture(path, pixels)
             else:
                 drawing.save_picture(path, pixels, drawing.ROW_SCALE)
+            stop.check()
         if not output:
             publish_folder(job, folder)
         for sentence in drawn.left_out:

@@ -16,7 +16,7 @@ import socket
 import uuid
 
 from trainer import __version__, arithmetic, files, places
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, names_of
 from trainer.errors import ConfigError, DataError, JobDirError
 
 # 2: the arithmetic is in the record, and a version that does not know that
@@ -25,29 +25,6 @@ FORMAT = 2
 # What lies in a staging folder beside the job.
 MACHINE_FILE, MIRROR_FILE = ".machine", ".mirror.json"
 _NOT_CONTENT = ("claim.lock", MACHINE_FILE, MIRROR_FILE)
-# What a resumed job may not change, since the state after a step would no
-# longer be a function of (config, data, step).
-MATHEMATICS = (
-    "train_examples",
-    "test_examples",
-    "batch_size",
-    "latent_dim",
-    "initial_units",
-    "reconstruction_loss",
-    "binarize",
-    "beta",
-    "kl_warmup_epochs",
-    "free_bits",
-    "learning_rate",
-    "adam_epsilon",
-    "learning_rate_schedule",
-    "seed",
-    "precision",
-    "mixed_precision",
-    "deterministic",
-)
-# What a schedule of the learning rate depends on as well.
-_LAST_STEP = ("epochs", "max_steps")
 
 
 class JobDir:
@@ -229,9 +206,9 @@ class JobDir:
         recorded = self.record()
         # A job of an earlier version has the defaults of what this one added.
         before = self.config()
-        names = MATHEMATICS
+        names = names_of("mathematics")
         if config.learning_rate_schedule != "constant":
-            names += _LAST_STEP
+            names += names_of("length")
         differences = [
             f"--{name}={getattr(config, name)} (was {getattr(before, name)})"
             for name in names
@@ -303,7 +280,7 @@ class JobDir:
     def _refuse(self, differences):
         if differences:
             raise ConfigError(
-                f"{self.location} holds a job with other mathematics: "
+                f"{self.location} holds a job with other settings: "
                 f"{'; '.join(differences)}. Use the recorded values to go on, "
                 "or another --job_dir to start anew."
             )

@@ -48,7 +48,7 @@ def open_trained(flag_values, console):
     """Reads the checkpoint that the flags of a command name.
 
     Args:
-        flag_values: as from `config.new_job_flags`, parsed.
+        flag_values: as from `runtime.flags.new_job_flags`, parsed.
         console: a `progress.Console`.
 
     Yields:

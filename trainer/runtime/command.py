@@ -1,4 +1,4 @@
-"""What all commands share: errors as sentences, and a quiet TensorFlow."""
+"""What all commands share: from the command line to the exit code."""
 
 import contextlib
 import errno
@@ -9,13 +9,52 @@ import sys
 import tempfile
 import traceback
 
-from trainer.errors import TrainerError
+from trainer.errors import InterruptedJobError, TrainerError
 from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
 
 _CHATTER = re.compile(
     "^WARNING: All log messages before absl::InitializeLog|oneDNN custom "
     "operations are on|Could not find cuda drivers|Unable to register cu"
 )
+
+
+def run_command(parse, body, *, load=None, make_console=None):
+    """Runs a command; its arguments are those of this process.
+
+    SIGTERM and SIGINT are asked about with the `StopSignal` that `body` gets.
+    When this function returns they have no effect any more: the exit code is
+    decided.
+
+    Args:
+        parse: function of a list of str, the command line after the program.
+            Returns what the command works from, checked; or None when the
+            command line asked for the help or the like, which it printed.
+        body: function of what `parse` returned, a `StopSignal` and a
+            `Console`; does the work.
+        load: function without arguments that imports TensorFlow, and with it
+            what `body` needs; None for a command that does not need it.
+        make_console: function of what `parse` returned, for the `Console`;
+            None for `Console()`.
+
+    Returns:
+        The exit code: 0 done, 2 wrong flags, 75 interrupted or something out
+        of reach for now (run it again), 1 failed.
+    """
+    stop = StopSignal()
+    stop.install()
+    with report_errors() as outcome:
+        parsed = parse(sys.argv[1:])
+        if parsed is not None:
+            if make_console is not None:
+                outcome.console = make_console(parsed)
+            if load is not None:
+                with quiet_tensorflow():
+                    load()
+            stop.check()
+            body(parsed, stop, outcome.console)
+    stop.retire()
+    return outcome.exit_code
 
 
 class _Outcome:
@@ -28,6 +67,8 @@ class _Outcome:
 def report_errors():
     """Turns an expected error into one sentence and an exit code.
 
+    An interruption loses nothing, and is told as no error.
+
     Yields:
         An object whose `exit_code` holds the code after the block, and whose
         `console` says what went wrong. Errors that are nobody's fault but
@@ -36,6 +77,9 @@ def report_errors():
     outcome = _Outcome()
     try:
         yield outcome
+    except InterruptedJobError as error:
+        outcome.console.notice(str(error))
+        outcome.exit_code = error.exit_code
     except TrainerError as error:
         outcome.console.error(str(error))
         outcome.exit_code = error.exit_code

@@ -1,16 +1,20 @@
 """One job, as every engine gets it: image, machines and training flags."""
 
 import dataclasses
-import math
 import re
 import sys
 
-from absl import flags
-
-from trainer import config as config_lib, places
+from trainer import places
 from trainer.errors import ConfigError
+from trainer.runtime.flags import Flags, Usage, expand_flags, parse_flags
 
-PROGRAM = "vae-submit ENGINE [flags] --"
+TRAINING = Usage(
+    program="vae-submit ENGINE [flags] --",
+    about="What stands after -- are flags of the training. Its --job_dir goes "
+    "before.",
+    example="vae-submit slurm --job_dir=$PWD/runs/vae -- --epochs=20",
+    arguments="[flags of the training]",
+)
 # Of Fashion-MNIST, and of what the program draws unless told otherwise.
 _TRAIN_EXAMPLES = 60_000
 _IMAGE = re.compile(
@@ -34,7 +38,7 @@ class Job:
         timeout_hours: float, after which the job is stopped; 0 leaves that to
             the engine.
         train_flags: tuple of str, the other flags of the training, as
-            `config.expand_flags` returns them.
+            `expand_flags` returns them.
     """
 
     name: str
@@ -65,9 +69,9 @@ class Job:
                 work on these machines.
         """
         try:
-            config = config_lib.parse_flags(
+            config = parse_flags(
                 [*self.train_flags, *more_flags, f"--job_dir={self.job_dir}"],
-                PROGRAM,
+                TRAINING,
             )
             self._check_devices(config)
             if not shares_files:
@@ -125,9 +129,7 @@ def _check_data_size(config):
         )
 
 
-def parse(
-    words, program, settings_type, define_settings, image=True, accelerator=True
-):
+def parse(words, usage, settings_type, add_flags, image=True, accelerator=True):
     """Returns what a command line of `vae-submit` asks for.
 
     Whether the training's flags work on its machines is for
@@ -135,16 +137,16 @@ def parse(
 
     Args:
         words: list of str, the command line after the engine's name.
-        program: str, the command up to there.
+        usage: a `Usage`.
         settings_type: the dataclass of the engine's own flags; its fields are
             named as they are.
-        define_settings: callable that defines them in an absl `FlagValues`.
+        add_flags: function that adds them to `Flags`.
         image: bool, whether the job cannot do without a container image.
         accelerator: bool, whether GPUs must be named.
 
     Returns:
-        A `Job`, a `settings_type` and the parsed `FlagValues`; or None when
-        the command line asked for help.
+        A `Job`, a `settings_type` and the parsed `Flags`; or None when the
+        command line asked for the help or the version, which is printed.
 
     Raises:
         ConfigError: a flag is missing or wrong.
@@ -153,92 +155,113 @@ def parse(
     if "--" in words:
         cut = words.index("--")
         ours, after = words[:cut], words[cut + 1 :]
-    flag_values = config_lib.new_flags()
-    _define_flags(flag_values)
-    define_settings(flag_values)
+    flags = Flags(usage)
+    _add_flags(flags)
+    add_flags(flags)
     try:
-        if not config_lib.parse_command(flag_values, ours, program):
+        if not flags.parse(ours):
             return None
     except ConfigError as error:
         raise ConfigError(
             f"{str(error).rstrip('.')}; flags of the training go after --."
         ) from error
-    job = _from_flags(flag_values, after, image, accelerator)
+    job = _from_flags(flags, after, image, accelerator)
     if job is None:
         return None
     settings = settings_type(
         **{
-            field.name: flag_values[field.name].value
+            field.name: flags[field.name].value
             for field in dataclasses.fields(settings_type)
         }
     )
-    return job, settings, flag_values
+    return job, settings, flags
 
 
-def _define_flags(flag_values):
-    """Defines the flags that a job has on every engine."""
-    for name, text in {
-        "name": "what the job is called; default: the last part of --job_dir",
-        "image": "container image of the trainer, in a registry",
-        "job_dir": "the --job_dir of the training",
-        "accelerator": "which GPU",
-    }.items():
-        flags.DEFINE_string(name, "", text, flag_values=flag_values)
-    flags.DEFINE_integer(
-        "workers", 1, "machines", flag_values=flag_values, lower_bound=1
+def _add_flags(flags):
+    """Adds the flags that a job has on every engine."""
+    title = "Job"
+    flags.add(
+        "job_dir",
+        "",
+        "the --job_dir of the training",
+        title=title,
+        unit="folder",
     )
-    flags.DEFINE_integer(
-        "gpus",
-        0,
-        "GPUs on each machine; 0: train on CPUs",
-        flag_values=flag_values,
-        lower_bound=0,
+    flags.add(
+        "name",
+        "",
+        "what the job is called; the last part of --job_dir if not given",
+        title=title,
     )
-    flags.DEFINE_boolean(
-        "spot",
-        False,
-        "cheaper machines, which may be taken away at any time",
-        flag_values=flag_values,
+    flags.add(
+        "image",
+        "",
+        "container image of the trainer, in a registry",
+        title=title,
     )
-    flags.DEFINE_boolean(
-        "dry_run",
-        False,
-        "print what would be sent, send nothing",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_float(
+    flags.add(
         "timeout_hours",
         0.0,
         "stop the job after this time; 0: the engine's own limit",
-        flag_values=flag_values,
-        lower_bound=0,
+        title=title,
+        unit="hours",
+        minimum=0,
+    )
+    flags.add(
+        "dry_run", False, "print what would be sent, send nothing", title=title
+    )
+    title = "Machines"
+    flags.add(
+        "workers",
+        1,
+        "machines that train together",
+        title=title,
+        unit="machines",
+        minimum=1,
+    )
+    flags.add(
+        "gpus",
+        0,
+        "GPUs on each machine; 0: train on CPUs",
+        title=title,
+        unit="gpus",
+        minimum=0,
+    )
+    flags.add(
+        "accelerator",
+        "",
+        "which GPU, by the name that the engine has for it",
+        title=title,
+        unit="name",
+    )
+    flags.add(
+        "spot",
+        False,
+        "take cheaper machines, which may be taken away at any time",
+        title=title,
     )
 
 
-def _from_flags(flag_values, arguments, image, accelerator):
+def _from_flags(flags, arguments, image, accelerator):
     try:
-        if config_lib.parse_flags(arguments, PROGRAM) is None:
-            return None
-        train_flags = config_lib.expand_flags(arguments, PROGRAM)
+        train_flags = expand_flags(arguments, TRAINING)
     except ConfigError as error:
         raise ConfigError(f"After --: {error}") from error
+    if train_flags is None:
+        return None
     if any(flag.startswith("--job_dir=") for flag in train_flags):
         raise ConfigError(
             "--job_dir stands after --, where the flags of the training alone "
             "go; put it before."
         )
     given = {
-        field.name: flag_values[field.name].value
+        field.name: flags[field.name].value
         for field in dataclasses.fields(Job)
         if field.name != "train_flags"
     }
     for name in ("image", "job_dir"):
         if not given[name] and (image or name != "image"):
             raise ConfigError(f"--{name} is missing.")
-    if not math.isfinite(given["timeout_hours"]):
-        raise ConfigError(
-            f"--timeout_hours={given['timeout_hours']} is not a finite number."
-        )
     if accelerator and given["gpus"] and not given["accelerator"]:
         raise ConfigError(
             f"--gpus={given['gpus']} does not say which; give --accelerator."

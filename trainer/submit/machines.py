@@ -88,10 +88,10 @@ _WITHOUT_GPU = {
 
 ACCELERATORS = (*_WITH_MACHINE, *_ON_N1)
 
-# What Dynamic Workload Scheduler queues for (the page schedule-jobs-dws).
-FLEX_START = tuple(
-    name for name in _WITH_MACHINE if name != "NVIDIA_RTX_PRO_6000"
-)
+# What Dynamic Workload Scheduler does not queue for, and what it does (the page
+# schedule-jobs-dws).
+NO_FLEX_START = ("NVIDIA_RTX_PRO_6000", *_ON_N1)
+FLEX_START = tuple(name for name in ACCELERATORS if name not in NO_FLEX_START)
 
 
 def gpu_counts(accelerator):
@@ -99,33 +99,26 @@ def gpu_counts(accelerator):
     return tuple(_WITH_MACHINE.get(accelerator) or _ON_N1[accelerator])
 
 
+def knows(accelerator, gpus):
+    """Whether the table has a machine with these GPUs; 0 of "" is none."""
+    if not accelerator:
+        return gpus == 0
+    return accelerator in ACCELERATORS and gpus in gpu_counts(accelerator)
+
+
 def machine_types(accelerator, gpus):
     """Returns the machine types that exist with these GPUs.
 
     Args:
         accelerator: str, a name of the API's `AcceleratorType`; empty: no GPU.
-        gpus: int, on one machine.
+        gpus: int, on one machine; with `accelerator` it is one that the table
+            `knows`.
 
     Returns:
-        A list of str, the one to choose first. No machine is ever without
-        choice: a wrong question raises.
-
-    Raises:
-        ConfigError: Vertex AI has no such GPU, or not so many on a machine.
+        A list of str, the one to choose first.
     """
     if not accelerator:
         return _names(_WITHOUT_GPU)
-    if accelerator not in ACCELERATORS:
-        raise ConfigError(
-            f"--accelerator={accelerator} is not in the table of {DATE} "
-            f"({SOURCE}); use one of {', '.join(ACCELERATORS)}."
-        )
-    if gpus not in gpu_counts(accelerator):
-        counts = ", ".join(map(str, gpu_counts(accelerator)))
-        raise ConfigError(
-            f"No machine has {gpus} {accelerator} in the table of {DATE} "
-            f"({SOURCE}); use --gpus={counts.replace(', ', ' or ')}."
-        )
     if accelerator in _WITH_MACHINE:
         return list(_WITH_MACHINE[accelerator][gpus])
     most = _ON_N1[accelerator][gpus]
@@ -138,19 +131,73 @@ def machine_types(accelerator, gpus):
     return _names(fitting)
 
 
-def check(machine_type, accelerator, gpus):
-    """Refuses a machine type that does not exist with these GPUs.
+def choose(accelerator, gpus):
+    """Returns a machine type that exists with these GPUs.
 
     Raises:
-        ConfigError: the message has the valid choices.
+        ConfigError: the table has none; the message has what it has.
     """
-    choices = machine_types(accelerator, gpus)
-    if machine_type not in choices:
-        gpu = f"{gpus} {accelerator}" if accelerator else "no GPU"
+    if knows(accelerator, gpus):
+        return machine_types(accelerator, gpus)[0]
+    if accelerator not in ACCELERATORS:
         raise ConfigError(
-            f"--machine_type={machine_type} does not go with {gpu} in the "
-            f"table of {DATE} ({SOURCE}); use one of {', '.join(choices)}."
+            f"--accelerator={accelerator} is not in this version's table of "
+            f"machines ({DATE}, {SOURCE}); give its --machine_type as well, or "
+            f"one of {', '.join(ACCELERATORS)}."
         )
+    counts = " or ".join(map(str, gpu_counts(accelerator)))
+    raise ConfigError(
+        f"No machine has {gpus} {accelerator} in this version's table of "
+        f"machines ({DATE}, {SOURCE}); give its --machine_type as well, or "
+        f"--gpus={counts}."
+    )
+
+
+def check(machine_type, accelerator, gpus):
+    """Refuses a machine type that does not go with these GPUs.
+
+    The table is of one day. What it does not have may exist by now, and is
+    not refused.
+
+    Args:
+        machine_type: str.
+        accelerator: str, a name of the API's `AcceleratorType`; empty: no GPU.
+        gpus: int, on one machine.
+
+    Returns:
+        A warning when the table does not tell, or None.
+
+    Raises:
+        ConfigError: the table has all of them, but not together; the message
+            has the machine types that would do.
+    """
+    if machine_type not in _MACHINE_TYPES:
+        return not_checked(f"--machine_type={machine_type}", "Vertex AI")
+    if not knows(accelerator, gpus):
+        what = f"--accelerator={accelerator} with --gpus={gpus}"
+        return not_checked(what, "Vertex AI")
+    choices = machine_types(accelerator, gpus)
+    if machine_type in choices:
+        return None
+    gpu = f"{gpus} {accelerator}" if accelerator else "no GPU"
+    raise ConfigError(
+        f"--machine_type={machine_type} does not go with {gpu} in this "
+        f"version's table of machines ({DATE}, {SOURCE}); use one of "
+        f"{', '.join(choices)}."
+    )
+
+
+def not_checked(what, who):
+    """Returns the warning about what the table does not have.
+
+    Args:
+        what: str, the flags.
+        who: str, what will take them or not.
+    """
+    return (
+        f"{what} is not in this version's table of machines, so it is not "
+        f"checked; {who} decides."
+    )
 
 
 def _names(families):
@@ -159,3 +206,14 @@ def _names(families):
         for family, vcpus in families.items()
         for count in vcpus
     ]
+
+
+_MACHINE_TYPES = {
+    *_names(_WITHOUT_GPU),
+    *(
+        name
+        for of_count in _WITH_MACHINE.values()
+        for names in of_count.values()
+        for name in names
+    ),
+}

@@ -28,7 +28,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from trainer import files
-from trainer.job_dir.job_dir import MATHEMATICS
+from trainer.config import names_of
 from trainer.tracking.summaries import (
     CURVES,
     curve_tag,
@@ -105,7 +105,8 @@ def hyperparameters(record):
     config, data = record["config"], record["data"]
     return {
         **{
-            name: config[name] for name in (*MATHEMATICS, "epochs", "max_steps")
+            name: config[name]
+            for name in names_of("mathematics") + names_of("length")
         },
         "dataset": data["name"],
         "train_examples": data["train_examples"],

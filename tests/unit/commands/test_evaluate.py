@@ -9,7 +9,9 @@ import trainer
 from tests.conftest import small_job
 from tests.unit.data.test_datasets import write_idx_folder
 from trainer.commands import evaluate
+from trainer.evaluation import report
 from trainer.job import train_and_evaluate
+from trainer.runtime.stop_signal import StopSignal
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,8 @@ def job_dir(tmp_path_factory):
 def command(monkeypatch, capsys):
     """Runs vae-evaluate in this process; returns (code, stdout, stderr)."""
     # pytest's own handlers and descriptors stay as they are.
-    monkeypatch.setattr(evaluate.StopSignal, "install", lambda stop: None)
-    monkeypatch.setattr(evaluate.StopSignal, "retire", lambda stop: None)
+    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
+    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
 
     def command(job_dir, *flags):
         monkeypatch.setattr(
@@ -180,7 +182,7 @@ def test_flags_that_are_too_small_are_refused(command, tmp_path, flag, least):
 def test_black_and_white_pixels_have_a_probability():
     config = small_job(reconstruction_loss="bce")
     images = np.array([0, 255, 255, 0], np.uint8)
-    assert evaluate._likelihood(config, images) == "log-probability"
+    assert report._likelihood(config, images) == "log-probability"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.unit.data.test_datasets import write_idx_folder
 from trainer.commands import gallery, generate
 from trainer.gallery import charts
 from trainer.job import train_and_evaluate
+from trainer.runtime.stop_signal import StopSignal
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,9 @@ def job_dir(finished, tmp_path):
 @pytest.fixture
 def ask(monkeypatch, capfd):
     """Runs a command; returns (exit code, stdout, stderr)."""
+    # pytest's own handlers and descriptors stay as they are.
+    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
+    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
 
     def ask(module, *flags):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, flags)])

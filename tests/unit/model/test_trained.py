@@ -17,6 +17,7 @@ from trainer.data import datasets
 from trainer.errors import ConfigError, DataError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.job_dir import JobDir
+from trainer.runtime.stop_signal import StopSignal
 
 NAMES = tuple(datasets.FASHION_MNIST_MD5)
 TRAIN, TRAIN_LABELS, TEST, TEST_LABELS = NAMES
@@ -73,8 +74,8 @@ def root(finished, tmp_path):
 def ask(monkeypatch, capsys):
     """Runs a command in this process; returns (code, stdout, stderr)."""
     # pytest's own handlers and descriptors stay as they are.
-    monkeypatch.setattr(evaluate.StopSignal, "install", lambda stop: None)
-    monkeypatch.setattr(evaluate.StopSignal, "retire", lambda stop: None)
+    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
+    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
 
     def ask(name, job_dir, *flags):
         monkeypatch.setattr(sys, "argv", [name, f"--job_dir={job_dir}", *flags])
@@ -176,7 +177,7 @@ def test_training_does_not_go_on_with_other_data(root, change):
     with pytest.raises(ConfigError) as error:
         train_and_evaluate(config_of(root, epochs=2))
     assert message in str(error.value)
-    assert "job with other mathematics" in str(error.value)
+    assert "job with other settings" in str(error.value)
     assert content_of(root) == before
 
 

@@ -1,8 +1,25 @@
 """What the commands share."""
 
+import json
+import subprocess
+import sys
 import tempfile
 
-from trainer.runtime.command import quiet_tensorflow, report_errors
+import pytest
+
+from trainer.errors import ConfigError, InterruptedJobError
+from trainer.runtime.command import (
+    quiet_tensorflow,
+    report_errors,
+    run_command,
+)
+from trainer.runtime.console import Console
+from trainer.runtime.stop_signal import StopSignal
+
+INTERRUPTED = (
+    "Interrupted by SIGINT: nothing was lost; run the same command again to go "
+    "on.\n"
+)
 
 
 def test_no_folder_for_temporary_files_is_one_sentence(
@@ -15,3 +32,124 @@ def test_no_folder_for_temporary_files_is_one_sentence(
     error = capsys.readouterr().err
     assert error.startswith("ERROR: There is no folder for temporary files")
     assert error.count("\n") == 1
+
+
+def test_an_interruption_is_no_error(capsys):
+    with report_errors() as outcome:
+        raise InterruptedJobError("Interrupted by SIGTERM: all is saved.")
+    assert outcome.exit_code == 75
+    assert capsys.readouterr() == (
+        "",
+        "Interrupted by SIGTERM: all is saved.\n",
+    )
+
+
+def test_an_interruption_is_a_notice_in_json(capsys):
+    with report_errors() as outcome:
+        outcome.console = Console("json", worker="worker 1")
+        raise InterruptedJobError("Interrupted.")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert json.loads(err) == {
+        "severity": "NOTICE",
+        "message": "[worker 1] Interrupted.",
+    }
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """What a command did with its signals, and its functions, in order."""
+    done = []
+    for name in ("install", "retire"):
+        monkeypatch.setattr(
+            StopSignal, name, lambda stop, name=name: done.append(name)
+        )
+    monkeypatch.setattr(sys, "argv", ["command", "--one", "two"])
+    return done
+
+
+def test_a_command_runs_from_its_words_to_its_exit_code(done):
+    console = Console()
+
+    def parse(words):
+        done.append(words)
+        return "parsed"
+
+    def make_console(parsed):
+        done.append(("console", parsed))
+        return console
+
+    def body(parsed, stop, given):
+        assert given is console
+        assert not stop.requested
+        done.append(("body", parsed))
+
+    assert (
+        run_command(
+            parse,
+            body,
+            load=lambda: done.append("load"),
+            make_console=make_console,
+        )
+        == 0
+    )
+    assert done == [
+        "install",
+        ["--one", "two"],
+        ("console", "parsed"),
+        "load",
+        ("body", "parsed"),
+        "retire",
+    ]
+
+
+def never(*_):
+    raise AssertionError("this is not reached")
+
+
+def test_a_command_that_was_answered_does_nothing(done):
+    assert run_command(lambda words: None, never, load=never) == 0
+    assert done == ["install", "retire"]
+
+
+def test_wrong_flags_are_said_before_anything_is_loaded(done, capsys):
+    def parse(words):
+        raise ConfigError("--one is wrong.")
+
+    assert run_command(parse, never, load=never) == 2
+    assert capsys.readouterr().err == "ERROR: --one is wrong.\n"
+    assert done == ["install", "retire"]
+
+
+PROGRAM = """
+import os, signal, sys, time
+from trainer.runtime.command import run_command
+
+def send():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+
+def body(parsed, stop, console):
+    print("went on")
+"""
+
+
+def end_of(program):
+    """Returns the exit code, stdout and stderr of a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_signal_while_tensorflow_is_loaded_is_one_sentence():
+    program = "sys.exit(run_command(lambda words: words, body, load=send))"
+    assert end_of(program) == (75, "", INTERRUPTED)
+
+
+def test_a_signal_after_the_end_does_not_replace_the_exit_code():
+    program = "code = run_command(lambda words: words, body); send(); sys.exit("
+    assert end_of(f"{program}code)") == (0, "went on\n", "")

@@ -1,6 +1,8 @@
 import io
 import sys
 
+from trainer.runtime import console as console_lib
+
 
 class Terminal(io.StringIO):
     def isatty(self):
@@ -11,7 +13,7 @@ def test_a_terminal_gets_a_bar_with_images_per_second_and_an_eta(
     console, monkeypatch
 ):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr(console, "_BAR_SECONDS", 0)
+    monkeypatch.setattr(console_lib, "_BAR_SECONDS", 0)
     with console.image_bar("Training", 1000, done=100) as advance:
         advance(400, "loss 31.2")
         console.line("a line above the bar")
@@ -25,7 +27,7 @@ def test_a_terminal_gets_a_bar_with_images_per_second_and_an_eta(
 def test_elsewhere_a_plain_line_comes_now_and_then(
     console, monkeypatch, capsys
 ):
-    monkeypatch.setattr(console, "_LINE_SECONDS", 0)
+    monkeypatch.setattr(console_lib, "_LINE_SECONDS", 0)
     with console.image_bar("Training", 1000, done=100) as advance:
         advance(400, "loss 31.2")
     out, err = capsys.readouterr()

@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from trainer.config import parse_flags
 from trainer.errors import ConfigError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.job_dir import JobDir
 from trainer.runtime import platform
 from trainer.runtime.console import Console
+from trainer.runtime.flags import parse_flags
 
 
 @pytest.fixture
@@ -55,11 +55,13 @@ def test_folders_that_do_not_fit_together_are_refused(
 def test_json_lines_have_a_severity(base, capsys):
     console = Console()
     console.line("a line")
+    console.notice("a notice")
     console.warning("a warning")
     console.error("an error\nof two lines")
     out, err = capsys.readouterr()
     assert [json.loads(line) for line in (out + err).splitlines()] == [
         {"severity": "INFO", "message": "a line"},
+        {"severity": "NOTICE", "message": "a notice"},
         {"severity": "WARNING", "message": "a warning"},
         {"severity": "ERROR", "message": "an error\nof two lines"},
     ]

@@ -37,7 +37,11 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
         (("--gpus=4",), [], "does not say which"),
         (("--accelerator=NVIDIA_L4",), [], "does not say how many"),
         (("--timeout_hours=nan",), [], "--timeout_hours=nan is not a finite"),
-        (("--workers=0",), [], "--workers=0: 0 is not a positive integer"),
+        (
+            ("--workers=0",),
+            [],
+            "--workers=0 is too small; the least",
+        ),
         (("--epochs=3",), [], "flag 'epochs'; flags of the training go after"),
         (("train",), [], "'train' is not a flag"),
     ],

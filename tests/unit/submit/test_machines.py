@@ -15,7 +15,7 @@ def test_every_count_has_a_machine_type_that_passes_the_check():
     for accelerator in machines.ACCELERATORS:
         for gpus in machines.gpu_counts(accelerator):
             for machine_type in machines.machine_types(accelerator, gpus):
-                machines.check(machine_type, accelerator, gpus)
+                assert machines.check(machine_type, accelerator, gpus) is None
 
 
 # Rows of the table in Google's documentation, which `machines` cites.
@@ -34,7 +34,7 @@ def test_every_count_has_a_machine_type_that_passes_the_check():
     ],
 )
 def test_what_exists_is_accepted(machine_type, accelerator, gpus):
-    machines.check(machine_type, accelerator, gpus)
+    assert machines.check(machine_type, accelerator, gpus) is None
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,59 @@ def test_what_exists_is_accepted(machine_type, accelerator, gpus):
         ("n1-standard-16", "NVIDIA_TESLA_V100", 1, "use one of n1-standard-8"),
         ("n1-standard-32", "NVIDIA_TESLA_T4", 1, "does not go with 1"),
         ("g2-standard-8", "NVIDIA_L4", 4, "use one of g2-standard-48."),
-        ("g2-standard-8", "NVIDIA_L4", 3, "--gpus=1 or 2 or 4 or 8"),
-        ("n1-standard-8", "NVIDIA_T4", 1, "use one of NVIDIA_L4"),
         ("a2-highgpu-1g", "", 0, "does not go with no GPU"),
-        ("c2-standard-59", "", 0, "c2-standard-60"),
+        ("n2-standard-8", "NVIDIA_L4", 8, "use one of g2-standard-96."),
     ],
 )
-def test_what_does_not_exist_is_refused_with_the_choices(
+def test_what_does_not_go_together_is_refused_with_the_choices(
     machine_type, accelerator, gpus, message
 ):
     with pytest.raises(ConfigError) as error:
         machines.check(machine_type, accelerator, gpus)
     assert message in str(error.value)
-    assert f"table of {machines.DATE}" in str(error.value)
+    assert f"table of machines ({machines.DATE}, " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "accelerator", "gpus", "what"),
+    [
+        ("c4-standard-8", "", 0, "--machine_type=c4-standard-8"),
+        ("g2-standard-9", "NVIDIA_L4", 1, "--machine_type=g2-standard-9"),
+        (
+            "n1-standard-8",
+            "NVIDIA_T4000",
+            1,
+            "--accelerator=NVIDIA_T4000 with --gpus=1",
+        ),
+        (
+            "n1-standard-8",
+            "NVIDIA_TESLA_T4",
+            3,
+            "--accelerator=NVIDIA_TESLA_T4 with --gpus=3",
+        ),
+    ],
+)
+def test_what_the_table_does_not_have_is_a_warning(
+    machine_type, accelerator, gpus, what
+):
+    assert machines.check(machine_type, accelerator, gpus) == (
+        f"{what} is not in this version's table of machines, so it is not "
+        "checked; Vertex AI decides."
+    )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpus", "message"),
+    [
+        ("NVIDIA_L4", 3, "or --gpus=1 or 2 or 4 or 8."),
+        ("NVIDIA_T4", 1, "give its --machine_type as well, or one of NVIDIA"),
+    ],
+)
+def test_no_machine_is_chosen_for_gpus_that_the_table_does_not_have(
+    accelerator, gpus, message
+):
+    with pytest.raises(ConfigError, match=message):
+        machines.choose(accelerator, gpus)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +110,4 @@ def test_what_does_not_exist_is_refused_with_the_choices(
     ],
 )
 def test_a_machine_is_chosen_for_the_gpus(accelerator, gpus, machine_type):
-    assert machines.machine_types(accelerator, gpus)[0] == machine_type
+    assert machines.choose(accelerator, gpus) == machine_type

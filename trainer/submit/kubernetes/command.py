@@ -8,10 +8,21 @@ import subprocess
 import yaml
 
 from trainer.errors import ServiceUnavailableError, SubmitError
-from trainer.submit import job as job_lib
+from trainer.runtime.flags import Usage
+from trainer.submit import job as job_lib, request
 from trainer.submit.kubernetes import manifests as kubernetes
 
-PROGRAM = "vae-submit kubernetes"
+_USAGE = Usage(
+    program="vae-submit kubernetes",
+    about="Checks a training job, and sends it to the cluster that kubectl is "
+    "set to. After -- go the flags of the training.",
+    example="""\
+vae-submit kubernetes --job_dir=gs://my-bucket/runs/vae \\
+  --image=us-central1-docker.pkg.dev/my-project/vae/vae-trainer:1 \\
+  --gpus=8 --accelerator=nvidia-l4 --service_account=vae-trainer \\
+  -- --batch_size=4096""",
+    arguments="[flags] -- [flags of the training]",
+)
 _RESOURCES = {
     "job": "jobs.batch",
     "jobset": "jobsets.jobset.x-k8s.io",
@@ -38,28 +49,31 @@ _CHATTER = re.compile(r"[EIW]\d{4} ")
 _UNKNOWN_KIND = re.compile("no matches for kind|have a resource type")
 
 
-def run(words):
+def run(words, stop):
     """Runs `vae-submit kubernetes WORDS`.
 
     Args:
         words: list of str, the command line after `kubernetes`.
+        stop: a `StopSignal`.
 
     Raises:
         TrainerError: as its exit code says.
     """
     parsed = job_lib.parse(
-        words, PROGRAM, kubernetes.Settings, kubernetes.define_flags
+        words, _USAGE, kubernetes.Settings, kubernetes.add_flags
     )
     if parsed is None:
         return
-    job, settings, flag_values = parsed
+    job, settings, flags = parsed
     manifest = to_yaml(kubernetes.render(job, settings))
+    job_lib.warn(kubernetes.machine_warning(job))
     job_lib.warn(job_lib.image_warning(job.image))
-    if flag_values["dry_run"].value:
+    stop.check()
+    if flags["dry_run"].value:
         print(manifest, end="")
         return
-    _make_room(job, settings)
-    _kubectl(settings, "apply", "--filename=-", manifest=manifest)
+    _make_room(job, settings, stop)
+    _kubectl(settings, stop, "apply", "--filename=-", manifest=manifest)
     print(_where_to_watch(job, settings))
 
 
@@ -76,7 +90,7 @@ def to_yaml(objects):
     )
 
 
-def _make_room(job, settings):
+def _make_room(job, settings, stop):
     """Deletes an earlier job of this name that has ended.
 
     A job in Kubernetes cannot be changed, and applying it again does nothing
@@ -87,7 +101,7 @@ def _make_room(job, settings):
     """
     name = f"{_RESOURCES[settings.kind]}/{job.name}"
     found = _kubectl(
-        settings, "get", name, "--ignore-not-found", "--output=json"
+        settings, stop, "get", name, "--ignore-not-found", "--output=json"
     )
     if not found.strip():
         return
@@ -100,14 +114,16 @@ def _make_room(job, settings):
             f"{name} is there and has not ended; wait for it, give another "
             f"--name, or stop it: {_stop_command(job, settings)}"
         )
-    _kubectl(settings, "delete", name, f"--timeout={_REQUEST_SECONDS}s")
+    timeout = f"--timeout={_REQUEST_SECONDS}s"
+    _kubectl(settings, stop, "delete", name, timeout)
 
 
-def _kubectl(settings, *arguments, manifest=""):
+def _kubectl(settings, stop, *arguments, manifest=""):
     """Returns what kubectl printed, which reads a manifest.
 
     Raises:
-        ServiceUnavailableError: it cannot reach the cluster for now.
+        ServiceUnavailableError: it cannot reach the cluster for now, or the
+            stop signal came before it ended.
         SubmitError: there is no kubectl, or it or the cluster refused.
     """
     program = shutil.which("kubectl")
@@ -117,37 +133,45 @@ def _kubectl(settings, *arguments, manifest=""):
             "kubernetes.io/docs/tasks/tools), or give --dry_run and apply what "
             "it prints elsewhere."
         )
-    done = subprocess.run(  # noqa: S603
-        [
-            program,
-            *arguments,
-            *_namespace(settings),
-            f"--request-timeout={_REQUEST_SECONDS}s",
-        ],
-        # Never the terminal: a prompt for a password would wait for ever.
-        input=manifest,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return done.stdout
-    lines = [
-        line for line in done.stderr.splitlines() if not _CHATTER.match(line)
+    command = [
+        program,
+        *arguments,
+        *_namespace(settings),
+        f"--request-timeout={_REQUEST_SECONDS}s",
     ]
+
+    def call():
+        done = subprocess.run(  # noqa: S603
+            command,
+            # Never the terminal: a prompt for a password would wait for ever.
+            input=manifest,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise _refusal(settings, arguments[0], done.stderr)
+        return done.stdout
+
+    return request.ask("kubectl", call, stop)
+
+
+def _refusal(settings, verb, stderr):
+    """Returns our error for what kubectl said when it failed."""
+    lines = [line for line in stderr.splitlines() if not _CHATTER.match(line)]
     said = " ".join(lines).removeprefix("error: ").rstrip(". ")
     said = said or "it does not say why"
-    if _UNKNOWN_KIND.search(done.stderr) and settings.kind in _OPERATORS:
-        raise SubmitError(
+    if _UNKNOWN_KIND.search(stderr) and settings.kind in _OPERATORS:
+        return SubmitError(
             f"The cluster does not have {_OPERATORS[settings.kind]} ({said}); "
             "install it there, or leave out --kind."
         )
-    if _OUT_OF_REACH.search(done.stderr):
-        raise ServiceUnavailableError(
+    if _OUT_OF_REACH.search(stderr):
+        return ServiceUnavailableError(
             f"kubectl cannot reach the cluster ({said}); look at `kubectl "
             "config current-context`, and try again."
         )
-    raise SubmitError(f"kubectl {arguments[0]} was refused: {said}.")
+    return SubmitError(f"kubectl {verb} was refused: {said}.")
 
 
 def _namespace(settings):

@@ -4,10 +4,7 @@ Kubernetes 1.31 is the first that has all of its fields without being asked.
 """
 
 import dataclasses
-import math
 import re
-
-from absl import flags
 
 from trainer.errors import ConfigError
 from trainer.submit import machines
@@ -51,9 +48,6 @@ class Settings:
                     f"--{name}={value} is not a name in Kubernetes, which has "
                     "small letters, digits and - only."
                 )
-        for name in ("cpus", "memory_gib"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"--{name} is not a finite number.")
         for text in self.node_selector:
             if not re.fullmatch(r"[\w./-]+=[\w.-]*", text, re.ASCII):
                 raise ConfigError(
@@ -62,41 +56,38 @@ class Settings:
                 )
 
 
-def define_flags(flag_values):
-    """Defines the flags of `Settings`."""
-    flags.DEFINE_enum(
+def add_flags(flags):
+    """Adds the flags of `Settings` to `Flags`."""
+    title = "Kubernetes"
+    flags.add(
         "kind",
         "job",
-        tuple(kubernetes_job.FORMS),
         "job: Kubernetes' own; jobset: JobSet, which starts all workers again "
         "at once; tfjob: TFJob of Kubeflow's training operator, release 1.9",
-        flag_values=flag_values,
+        title=title,
+        choices=tuple(kubernetes_job.FORMS),
     )
     for name, text in {
-        "namespace": "default: that of kubectl's context",
+        "namespace": "where it runs; that of kubectl's context if not given",
         "service_account": "Kubernetes service account that may use the "
-        "bucket; default: that of the namespace",
+        "bucket; that of the namespace if not given",
     }.items():
-        flags.DEFINE_string(name, "", text, flag_values=flag_values)
-    for name, text in {
-        "cpus": "CPU cores that each pod asks for; 0: 3, or 3 for each GPU",
-        "memory_gib": "memory of each pod in GiB; 0: 4, and 6 for each GPU",
-    }.items():
-        flags.DEFINE_float(
-            name, 0.0, text, flag_values=flag_values, lower_bound=0
-        )
-    flags.DEFINE_multi_string(
+        flags.add(name, "", text, title=title, unit="name")
+    for name, unit, text in (
+        ("cpus", "cores", "CPU of each pod; 0: 3, or 3 for each GPU"),
+        ("memory_gib", "gib", "memory of each pod; 0: 4, and 6 for each GPU"),
+    ):
+        flags.add(name, 0.0, text, title=title, unit=unit, minimum=0)
+    flags.add(
         "node_selector",
         [],
-        "KEY=VALUE, a label of the nodes to run on; may be repeated. On Google "
-        "Kubernetes Engine --accelerator and --spot add theirs",
-        flag_values=flag_values,
+        "a label of the nodes to run on; may be repeated. On Google Kubernetes "
+        "Engine --accelerator and --spot add theirs",
+        title=title,
+        unit="key=value",
     )
-    flags.DEFINE_boolean(
-        "tensorboard",
-        True,
-        "run TensorBoard beside the job",
-        flag_values=flag_values,
+    flags.add(
+        "tensorboard", True, "run TensorBoard beside the job", title=title
     )
 
 
@@ -131,22 +122,28 @@ def render(job, settings):
     return objects
 
 
-def _check_accelerator(job):
+def machine_warning(job):
+    """Returns what could not be checked of the GPUs of a job, or None."""
     if job.accelerator in ("", kubernetes_pod.ANY_GPU):
-        return
-    if job.accelerator not in _ACCELERATORS:
+        return None
+    name = _ACCELERATORS.get(job.accelerator, job.accelerator)
+    if machines.knows(name, job.gpus):
+        return None
+    return machines.not_checked(
+        f"--accelerator={job.accelerator} with --gpus={job.gpus}",
+        "the cluster",
+    )
+
+
+def _check_accelerator(job):
+    if job.accelerator and not re.fullmatch(
+        "[a-z0-9]([-a-z0-9]*[a-z0-9])?", job.accelerator
+    ):
         raise ConfigError(
-            f"--accelerator={job.accelerator} is not one of "
-            f"{', '.join(_ACCELERATORS)}; give --accelerator="
-            f"{kubernetes_pod.ANY_GPU} and a --node_selector where nodes are "
-            "not labelled by Google."
-        )
-    counts = machines.gpu_counts(_ACCELERATORS[job.accelerator])
-    if job.gpus not in counts:
-        raise ConfigError(
-            f"No machine has {job.gpus} {job.accelerator} in Google's table of "
-            f"{machines.DATE} ({machines.SOURCE}); use --gpus="
-            f"{' or '.join(map(str, counts))}."
+            f"--accelerator={job.accelerator} is not what Google Kubernetes "
+            f"Engine calls a GPU; use one of {', '.join(_ACCELERATORS)}, or "
+            f"--accelerator={kubernetes_pod.ANY_GPU} and a --node_selector "
+            "where nodes are not labelled by Google."
         )
 
 

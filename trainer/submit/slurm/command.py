@@ -10,10 +10,20 @@ from trainer.errors import (
     ServiceUnavailableError,
     SubmitError,
 )
-from trainer.submit import job as job_lib
+from trainer.runtime.flags import Usage
+from trainer.submit import job as job_lib, request
 from trainer.submit.slurm import script as slurm
 
 PROGRAM = "vae-submit slurm"
+_USAGE = Usage(
+    program=PROGRAM,
+    about="Checks a training job, and gives it to sbatch. After -- go the "
+    "flags of the training.",
+    example="""\
+vae-submit slurm --partition=gpu --job_dir=$PWD/runs/vae \\
+  --workers=2 --gpus=4 --cpus=32 --timeout_hours=24 -- --batch_size=4096""",
+    arguments="[flags] -- [flags of the training]",
+)
 # What sbatch says, with exit code 1 as always, when nobody answers it.
 # From the table of errors in the library of Slurm 22.05.
 _UNREACHABLE = (
@@ -24,11 +34,12 @@ _UNREACHABLE = (
 )
 
 
-def run(words):
+def run(words, stop):
     """Runs `vae-submit slurm WORDS`.
 
     Args:
         words: list of str, the command line after `slurm`.
+        stop: a `StopSignal`.
 
     Raises:
         TrainerError: as its exit code says.
@@ -40,24 +51,25 @@ def run(words):
         )
     parsed = job_lib.parse(
         words,
-        PROGRAM,
+        _USAGE,
         slurm.Settings,
-        slurm.define_flags,
+        slurm.add_flags,
         image=False,
         accelerator=False,
     )
     if parsed is None:
         return
-    job, settings, flag_values = parsed
+    job, settings, flags = parsed
     script = slurm.render(job, settings)
     if job.image.startswith("docker://"):
         job_lib.warn(job_lib.image_warning(job.image.removeprefix("docker://")))
-    if flag_values["dry_run"].value:
+    stop.check()
+    if flags["dry_run"].value:
         print(script, end="")
         return
     if not job.image:
         _check_program(settings.venv)
-    number = _submit(script)
+    number = request.ask("sbatch", lambda: _submit(script), stop)
     print(f"Submitted: job {number}")
     print(_where_to_watch(number, job.job_dir))
 

@@ -6,8 +6,6 @@ import re
 import shlex
 import sys
 
-from absl import flags
-
 from trainer.errors import ConfigError
 
 # From the notice that a time limit is near to that limit. The trainer saves
@@ -45,35 +43,39 @@ class Settings:
         _check_folder("venv", self.venv)
 
 
-def define_flags(flag_values):
-    """Defines the flags of a submission, those of `Settings`."""
+def add_flags(flags):
+    """Adds the flags of `Settings` to `Flags`."""
+    title = "Slurm"
     for name, text in {
-        "partition": "of the cluster; default: the cluster's own",
-        "account": "whom the time is charged to; default: your own",
+        "partition": "of the cluster; its default one if not given",
+        "account": "whom the time is charged to; your own if not given",
         "qos": "quality of service, for instance one that may be preempted",
     }.items():
-        flags.DEFINE_string(name, "", text, flag_values=flag_values)
-    for name, text in {
-        "cpus": "CPUs on each machine; 0: the partition's default, often 1",
-        "memory_gib": "memory on each machine; 0: the partition's default",
-    }.items():
-        flags.DEFINE_integer(
-            name, 0, text, flag_values=flag_values, lower_bound=0
-        )
-    flags.DEFINE_string(
+        flags.add(name, "", text, title=title, unit="name")
+    for name, unit, text in (
+        ("cpus", "cores", "CPUs of each machine; 0: as the partition has it"),
+        (
+            "memory_gib",
+            "gib",
+            "memory of each machine; 0: as the partition has it",
+        ),
+    ):
+        flags.add(name, 0, text, title=title, unit=unit, minimum=0)
+    flags.add(
         "venv",
         sys.prefix,
         "virtual environment of the trainer, where all machines see it; not "
         "used with --image, a .sif file or docker://… that Apptainer runs",
-        flag_values=flag_values,
+        title=title,
+        unit="folder",
     )
-    flags.DEFINE_integer(
+    flags.add(
         "max_restarts",
         100,
         "how often an interrupted job is queued again, those times counted "
         "that Slurm does it by itself",
-        flag_values=flag_values,
-        lower_bound=0,
+        title=title,
+        minimum=0,
     )
 
 

@@ -2,54 +2,68 @@
 
 import json
 
-from absl import flags
-
-from trainer import config as config_lib
 from trainer.errors import ConfigError
+from trainer.runtime.flags import Flags, Usage
 from trainer.submit import job as job_lib
 from trainer.submit.vertex import service, spec as vertex
 
 PROGRAM = "vae-submit vertex"
+_USAGE = Usage(
+    program=PROGRAM,
+    about="Checks a training job, and sends it to Vertex AI. After -- go the "
+    "flags of the training. `vae-submit vertex status NAME` and `cancel NAME` "
+    "are about a job that was sent.",
+    example="""\
+vae-submit vertex --project=my-project --region=us-central1 \\
+  --image=us-central1-docker.pkg.dev/my-project/vae/vae-trainer:1 \\
+  --job_dir=gs://my-bucket/runs/vae --gpus=8 --accelerator=NVIDIA_L4 \\
+  -- --batch_size=4096""",
+    arguments="[flags] -- [flags of the training]",
+)
 
 
-def _define_endpoint_flag(flag_values):
-    flags.DEFINE_string(
+def _add_endpoint_flag(flags, title=""):
+    flags.add(
         "api_endpoint",
         "",
-        "default: REGION-aiplatform.googleapis.com; one on this machine is "
+        "REGION-aiplatform.googleapis.com if not given; one on this machine is "
         "asked without credentials",
-        flag_values=flag_values,
+        title=title,
+        unit="host",
     )
 
 
-def _define_flags(flag_values):
-    vertex.define_flags(flag_values)
-    _define_endpoint_flag(flag_values)
+def _add_flags(flags):
+    vertex.add_flags(flags)
+    _add_endpoint_flag(flags, "Vertex AI")
 
 
-def run(words):
+def run(words, stop):
     """Runs `vae-submit vertex WORDS`.
 
     Args:
         words: list of str, the command line after `vertex`.
+        stop: a `StopSignal`.
 
     Raises:
         TrainerError: as its exit code says.
     """
     if words[:1] in (["status"], ["cancel"]):
-        _ask(*words)
+        _ask(*words, stop=stop)
         return
-    parsed = job_lib.parse(words, PROGRAM, vertex.Settings, _define_flags)
+    parsed = job_lib.parse(words, _USAGE, vertex.Settings, _add_flags)
     if parsed is None:
         return
-    job, settings, flag_values = parsed
+    job, settings, flags = parsed
     kind, spec = vertex.render(job, settings)
+    job_lib.warn(vertex.machine_warning(job, settings))
     job_lib.warn(job_lib.image_warning(job.image))
-    if flag_values["dry_run"].value:
+    if flags["dry_run"].value:
         try:
             service.check(kind, spec)
         except service.MissingClientError as error:
             job_lib.warn(f"Not checked against the API's types: {error}")
+        stop.check()
         print(json.dumps(spec, indent=2))
         return
     resource, state = service.create(
@@ -57,7 +71,8 @@ def run(words):
         spec,
         settings.project,
         settings.region,
-        flag_values["api_endpoint"].value,
+        flags["api_endpoint"].value,
+        stop,
     )
     print(f"Submitted: {resource.name} ({state})")
     print(_where_to_watch(resource, job.job_dir))
@@ -78,29 +93,39 @@ def _where_to_watch(resource, job_dir):
     )
 
 
-def _ask(action, *words):
-    flag_values = config_lib.new_flags()
-    _define_endpoint_flag(flag_values)
+def _ask(action, *words, stop):
+    usage = Usage(
+        program=f"{PROGRAM} {action}",
+        about={
+            "status": "Tells how a job stands; of a search, the best trials "
+            "first.",
+            "cancel": "Stops a job. Submitted again, it goes on at its last "
+            "checkpoint.",
+        }[action],
+        example=f"{PROGRAM} {action} projects/P/locations/R/customJobs/N",
+        arguments="NAME [flags]",
+    )
+    flags = Flags(usage)
+    _add_endpoint_flag(flags)
     names = [word for word in words if not word.startswith("-")]
     options = [word for word in words if word.startswith("-")]
-    program = f"{PROGRAM} {action} NAME"
-    if not config_lib.parse_command(flag_values, options, program):
+    if not flags.parse(options):
         return
     if len(names) != 1:
         raise ConfigError(
-            f"{PROGRAM} {action} takes one name of a job, not {len(names)}; it "
+            f"{usage.program} takes one name of a job, not {len(names)}; it "
             "looks like projects/P/locations/R/customJobs/N."
         )
     resource = service.Resource.of(names[0])
-    endpoint = flag_values["api_endpoint"].value
+    endpoint = flags["api_endpoint"].value
     if action == "cancel":
-        service.cancel(resource, endpoint)
+        service.cancel(resource, endpoint, stop)
         print(
             f"Cancelling {resource.name}; submitted again, it goes on at its "
             "last checkpoint."
         )
         return
-    job = service.get(resource, endpoint)
+    job = service.get(resource, endpoint, stop)
     print("\n".join(_describe(job)))
 
 

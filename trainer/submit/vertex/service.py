@@ -11,7 +11,7 @@ from trainer.errors import (
     ServiceUnavailableError,
     SubmitError,
 )
-from trainer.submit import machines
+from trainer.submit import machines, request
 
 _TIMEOUT_SECONDS = 60
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -111,7 +111,7 @@ def check(kind, spec):
 
     Raises:
         ConfigError: the API has no such field or value, or a pool of workers
-            has no image or a machine that does not exist.
+            has no image or a machine that does not go with its GPUs.
         MissingClientError: Google's client is not installed.
     """
     message = getattr(_client_library(), kind.message)()
@@ -144,7 +144,7 @@ def check(kind, spec):
     return message
 
 
-def create(kind, spec, project, region, endpoint):
+def create(kind, spec, project, region, endpoint, stop):
     """Sends a job, after `check`.
 
     Args:
@@ -153,6 +153,7 @@ def create(kind, spec, project, region, endpoint):
         project: str, its ID.
         region: str.
         endpoint: str, of the API; empty: that of the region.
+        stop: a `StopSignal`.
 
     Returns:
         The `Resource` of the job, and its state as a word.
@@ -160,48 +161,51 @@ def create(kind, spec, project, region, endpoint):
     Raises:
         ConfigError: the spec is wrong, here or for the service.
         SubmitError: the service refuses.
-        ServiceUnavailableError: the service cannot be reached for now.
+        ServiceUnavailableError: the service cannot be reached for now, or the
+            stop signal came before it answered.
+        InterruptedJobError: the stop signal came before it was asked.
     """
     message = check(kind, spec)
-    with _service_errors():
-        created = _call("create", kind, region, endpoint)(
-            parent=f"projects/{project}/locations/{region}",
-            timeout=_TIMEOUT_SECONDS,
-            **{kind.method: message},
-        )
+    created = _call(
+        "create",
+        kind,
+        region,
+        endpoint,
+        stop,
+        parent=f"projects/{project}/locations/{region}",
+        **{kind.method: message},
+    )
     return Resource(created.name, kind), word(created.state, "JOB_STATE_")
 
 
-def cancel(resource, endpoint):
+def cancel(resource, endpoint, stop):
     """Asks for a job to be stopped.
 
     Args:
         resource: a `Resource`.
         endpoint: as for `create`.
+        stop: a `StopSignal`.
 
     Raises:
-        SubmitError, ServiceUnavailableError: as for `create`.
+        TrainerError: as for `create`.
     """
-    with _service_errors():
-        _call("cancel", resource.kind, resource.region, endpoint)(
-            name=resource.name, timeout=_TIMEOUT_SECONDS
-        )
+    kind, region = resource.kind, resource.region
+    _call("cancel", kind, region, endpoint, stop, name=resource.name)
 
 
-def get(resource, endpoint):
+def get(resource, endpoint, stop):
     """Returns the job itself, a message of the API.
 
     Args:
         resource: a `Resource`.
         endpoint: as for `create`.
+        stop: a `StopSignal`.
 
     Raises:
-        SubmitError, ServiceUnavailableError: as for `create`.
+        TrainerError: as for `create`.
     """
-    with _service_errors():
-        return _call("get", resource.kind, resource.region, endpoint)(
-            name=resource.name, timeout=_TIMEOUT_SECONDS
-        )
+    kind, region = resource.kind, resource.region
+    return _call("get", kind, region, endpoint, stop, name=resource.name)
 
 
 def word(state, prefix=""):
@@ -209,14 +213,24 @@ def word(state, prefix=""):
     return state.name.removeprefix(prefix).lower().replace("_", " ")
 
 
-def _call(verb, kind, region, endpoint):
-    """Returns the client's method for a verb and a kind of job."""
+def _call(verb, kind, region, endpoint, stop, **arguments):
+    """Returns what the service answers to a verb about a kind of job."""
+
+    def call():
+        with _service_errors():
+            method = getattr(_client(region, endpoint), f"{verb}_{kind.method}")
+            return method(timeout=_TIMEOUT_SECONDS, **arguments)
+
+    return request.ask("Vertex AI", call, stop)
+
+
+def _client(region, endpoint):
     library = _client_library()
     from google.auth.credentials import AnonymousCredentials
 
     endpoint = endpoint or f"{region}-aiplatform.googleapis.com"
     host = parse.urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
-    client = library.JobServiceClient(
+    return library.JobServiceClient(
         # REST goes through any proxy, and any HTTP server can stand in.
         transport="rest",
         client_options={"api_endpoint": endpoint},
@@ -225,7 +239,6 @@ def _call(verb, kind, region, endpoint):
             AnonymousCredentials() if host.hostname in _LOOPBACK else None
         ),
     )
-    return getattr(client, f"{verb}_{kind.method}")
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 import dataclasses
 import re
 
-from absl import flags
-
 from trainer.errors import ConfigError
 from trainer.submit import machines
 from trainer.submit.vertex import service, tuning
@@ -82,39 +80,53 @@ class Settings:
             )
 
 
-def define_flags(flag_values):
-    """Defines the flags of a submission, those of `Settings` and more."""
+def add_flags(flags):
+    """Adds the flags of `Settings` to `Flags`."""
+    title = "Vertex AI"
     for name, text in {
         "project": "ID of the Google Cloud project",
         "region": "for instance us-central1",
-        "machine_type": "default: chosen by --accelerator and --gpus",
-        "service_account": "whom the job runs as; default: Vertex AI's own",
+        "machine_type": "chosen by --accelerator and --gpus if not given",
+        "service_account": "whom the job runs as; Vertex AI's own if not given",
         "network": "projects/NUMBER/global/networks/NAME to peer with",
         "tensorboard": "projects/…/tensorboards/… that gets the logs as well",
     }.items():
-        flags.DEFINE_string(name, "", text, flag_values=flag_values)
-    flags.DEFINE_float(
+        flags.add(name, "", text, title=title, unit="name")
+    flags.add(
         "max_wait_hours",
         0.0,
         "wait up to this time until all machines are free at once; 0: fail "
         "when they are not",
-        flag_values=flag_values,
-        lower_bound=0,
+        title=title,
+        unit="hours",
+        minimum=0,
     )
-    flags.DEFINE_multi_string(
+    title = "Search"
+    flags.add(
         "tune",
         [],
-        "NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A,B,C: search for the "
-        "value with the least test loss; may be repeated",
-        flag_values=flag_values,
+        "search for the value of a flag with the least test loss: "
+        "learning_rate=1e-4..1e-2, learning_rate=1e-4..1e-2:log or "
+        "latent_dim=2,20,200; may be repeated",
+        title=title,
+        unit="name=values",
     )
-    for name, text in {
-        "trials": "jobs that the search runs in all",
-        "parallel_trials": "how many of them at a time",
-    }.items():
-        flags.DEFINE_integer(
-            name, 1, text, flag_values=flag_values, lower_bound=1
-        )
+    flags.add(
+        "trials",
+        1,
+        "jobs that the search runs in all",
+        title=title,
+        unit="jobs",
+        minimum=1,
+    )
+    flags.add(
+        "parallel_trials",
+        1,
+        "how many of them run at a time",
+        title=title,
+        unit="jobs",
+        minimum=1,
+    )
 
 
 def render(job, settings):
@@ -125,7 +137,7 @@ def render(job, settings):
         settings: a `Settings`.
 
     Returns:
-        A `vertex_service.Kind` and a dict, the resource in JSON.
+        A `service.Kind` and a dict, the resource in JSON.
 
     Raises:
         ConfigError: the training would refuse its flags, or Vertex AI cannot
@@ -169,12 +181,8 @@ def job_spec(job, settings, arguments):
             f"--job_dir={job.job_dir} does not outlive the machines of the "
             "job; give gs://BUCKET/FOLDER."
         )
-    machine_type = (
-        settings.machine_type
-        or machines.machine_types(job.accelerator, job.gpus)[0]
-    )
-    machines.check(machine_type, job.accelerator, job.gpus)
-    machine = {"machineType": machine_type}
+    machine_warning(job, settings)
+    machine = {"machineType": _machine_type(job, settings)}
     if job.gpus:
         machine["acceleratorType"] = job.accelerator
         machine["acceleratorCount"] = job.gpus
@@ -198,13 +206,27 @@ def job_spec(job, settings, arguments):
     return {name: value for name, value in spec.items() if value}
 
 
+def machine_warning(job, settings):
+    """Returns what could not be checked of the machines of a job, or None.
+
+    Raises:
+        ConfigError: they do not exist as described.
+    """
+    machine_type = _machine_type(job, settings)
+    return machines.check(machine_type, job.accelerator, job.gpus)
+
+
+def _machine_type(job, settings):
+    return settings.machine_type or machines.choose(job.accelerator, job.gpus)
+
+
 def _scheduling(job, settings):
     """Returns how the job is started, restarted and stopped.
 
     Vertex AI starts a failed job again by itself: after an internal error,
     when machines are out of stock or a Spot machine was taken away, and after
     a crash, which the trainer's exit code there looks like when it wants to
-    be run again (`vertex_environment.exit_code`); each a few times only. A
+    be run again (`runtime.platform.exit_code`); each a few times only. A
     job that it gives up goes on when it is submitted again.
     https://docs.cloud.google.com/vertex-ai/docs/training/understanding-training-service
     """
@@ -222,7 +244,7 @@ def _scheduling(job, settings):
                 "--max_wait_hours waits for machines that stay, but --spot "
                 "asks for others; leave one of them out."
             )
-        if job.accelerator not in machines.FLEX_START:
+        if job.accelerator in ("", *machines.NO_FLEX_START):
             raise ConfigError(
                 "--max_wait_hours is for jobs with one of "
                 f"{', '.join(machines.FLEX_START)} (table of {machines.DATE}); "

@@ -4,35 +4,11 @@ import dataclasses
 import itertools
 import math
 
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, tunable
 from trainer.errors import ConfigError
 
 # The test loss, under the name that the trainer reports to Vertex AI.
 METRIC = "total_loss"
-
-# What changes the model or its training, and leaves the meaning of the test
-# loss as it is.
-TUNABLE = (
-    "adam_epsilon",
-    "batch_size",
-    "epochs",
-    "free_bits",
-    "initial_units",
-    "kl_warmup_epochs",
-    "latent_dim",
-    "learning_rate",
-    "learning_rate_schedule",
-    "max_steps",
-    "mixed_precision",
-)
-# Why a search for the least test loss would find the wrong thing.
-_NOT_COMPARABLE = {
-    "seed": "the trial with the least test loss would be the luckiest, not the "
-    "best; train the best again with other seeds",
-    "train_examples": "trials would be compared on other data: with "
-    "--binarize=dynamic it decides which images are held out, and how the test "
-    "set is drawn",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,21 +86,19 @@ def parse(texts, job):
 
 def _parse(text):
     name, _, candidates = text.partition("=")
-    if name not in TUNABLE:
-        reason = _NOT_COMPARABLE.get(
-            name,
-            "it is no flag of the training, or trials could not be compared by "
-            "their test loss",
+    settings = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    names = tunable()
+    if name not in names:
+        reason = (
+            settings[name].metadata["not_tuned"]
+            if name in settings
+            else "it is no flag of the training"
         )
         raise ConfigError(
             f"--tune={text}: {name} cannot be tuned, since {reason}; use "
-            f"{', '.join(TUNABLE)}."
+            f"{', '.join(names)}."
         )
-    kind = next(
-        field.type
-        for field in dataclasses.fields(TrainConfig)
-        if field.name == name
-    )
+    kind = settings[name].type
     low, is_range, high = candidates.partition("..")
     high, is_log, rest = high.partition(":log")
     values = (low, high) if is_range else tuple(candidates.split(","))

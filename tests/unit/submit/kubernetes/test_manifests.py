@@ -452,8 +452,8 @@ LONG = "a" * 60
         (["--service_account=a@b.iam"], "is not a name in Kubernetes"),
         (["--node_selector=pool"], "is not of the form KEY=VALUE"),
         (["--cpus=-1"], "--cpus=-1"),
-        (["--cpus=nan"], "--cpus is not a finite number"),
-        (["--memory_gib=inf"], "--memory_gib is not a finite number"),
+        (["--cpus=nan"], "--cpus=nan is not a finite number"),
+        (["--memory_gib=inf"], "--memory_gib=inf is not a finite number"),
         (
             ["--job_dir=gs://my-bucket/My_run"],
             "give --name=NAME with small letters",
@@ -468,10 +468,9 @@ LONG = "a" * 60
             [f"--name={LONG}", "--notensorboard", "--kind=jobset"],
             "with -workers-0-0-xxxxx is too long for a host name; the most",
         ),
-        (["--gpus=1", "--accelerator=NVIDIA_L4"], "not one of nvidia-l4"),
         (
-            ["--gpus=3", "--accelerator=nvidia-l4", "--", "--batch_size=96"],
-            "No machine has 3 nvidia-l4",
+            ["--gpus=1", "--accelerator=NVIDIA_L4"],
+            "Google Kubernetes Engine calls a GPU; use one of nvidia-l4",
         ),
         (["--workers=3"], "cannot be split evenly among 3 replicas"),
         (["--", "--epoch=3"], "After --: Unknown command line flag 'epoch'"),
@@ -495,6 +494,26 @@ def test_every_gpu_of_the_table_is_known():
         label = name.lower().replace("_", "-")
         gpus = machines.gpu_counts(name)[0]
         assert dry_run(f"--accelerator={label}", f"--gpus={gpus}")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpus"), [("nvidia-l4", 3), ("nvidia-x1000", 3)]
+)
+def test_gpus_that_the_table_does_not_have_are_a_warning(accelerator, gpus):
+    words = (f"--accelerator={accelerator}", f"--gpus={gpus}")
+    outcome = vae_submit(*SUBMIT, "--dry_run", *words, "--", "--batch_size=96")
+    assert outcome.err == (
+        f"WARNING: --accelerator={accelerator} with --gpus={gpus} is not in "
+        "this version's table of machines, so it is not checked; the cluster "
+        "decides.\n"
+    )
+    assert outcome.exit_code == 0
+    spec = pod_template(list(yaml.safe_load_all(outcome.out))[-1])["spec"]
+    (container,) = spec["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == str(gpus)
+    assert spec["nodeSelector"] == {
+        "cloud.google.com/gke-accelerator": accelerator
+    }
 
 
 def test_an_image_that_may_change_is_a_warning():

@@ -1,5 +1,6 @@
 import copy
 import json
+import threading
 
 import pytest
 from google.cloud import aiplatform_v1
@@ -7,7 +8,7 @@ from google.protobuf import json_format
 
 from tests.fakes import vertex_api
 from tests.tools.submit_command import SUBMIT, vae_submit
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, ServiceUnavailableError
 from trainer.submit.vertex import service
 
 PARENT = "projects/my-project/locations/us-central1"
@@ -168,7 +169,7 @@ def test_status_lists_trials_best_first(api):
         ["--image="],
         ["--gpus=3", "--accelerator=NVIDIA_L4", "--", "--batch_size=96"],
         ["--accelerator=NVIDIA_T4", "--gpus=1"],
-        ["--machine_type=n1-standard-5"],
+        ["--machine_type=a2-highgpu-1g"],
         ["--tune=learning_rate=0..1", "--trials=3"],
     ],
     ids=" ".join,
@@ -230,9 +231,11 @@ def wrong_machine(spec):
         (wrong_machine, "does not go with no GPU"),
     ],
 )
-def test_a_wrong_spec_is_found_before_anything_is_sent(api, plant, message):
+def test_a_wrong_spec_is_found_before_anything_is_sent(
+    api, stop, plant, message
+):
     right = json.loads(submit(api, "--dry_run").out)
-    target = ("my-project", "us-central1", api.address)
+    target = ("my-project", "us-central1", api.address, stop)
     wrong = copy.deepcopy(right)
     plant(wrong)
     with pytest.raises(ConfigError) as error:
@@ -272,6 +275,26 @@ def test_a_refusal_is_one_sentence_and_is_not_repeated(
         assert outcome.err.count("\n") == 1
         assert (outcome.exit_code, outcome.out) == (exit_code, "")
         assert len(api.requests) == 1
+
+
+def test_a_signal_while_the_service_is_asked_does_not_wait_for_it(api, stop):
+    spec = json.loads(submit(api, "--dry_run").out)
+    hung = threading.Event()
+
+    def hang(method, path, body):
+        stop.request("SIGTERM")
+        hung.wait(100)
+        return 503, {}
+
+    api.answer = hang
+    with pytest.raises(ServiceUnavailableError, match="before Vertex AI answ"):
+        service.create(
+            service.CUSTOM_JOB,
+            spec,
+            *("my-project", "us-central1", api.address),
+            stop,
+        )
+    hung.set()
 
 
 def test_a_service_out_of_reach_can_be_tried_again():

@@ -150,6 +150,41 @@ def test_what_vertex_cannot_run_is_refused(words, message):
     assert outcome.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--machine_type=c4-standard-8"], "--machine_type=c4-standard-8"),
+        (
+            # The API has it, the table does not.
+            [
+                *("--accelerator=NVIDIA_TESLA_P100", "--gpus=1"),
+                "--machine_type=n1-standard-8",
+            ],
+            "--accelerator=NVIDIA_TESLA_P100 with --gpus=1",
+        ),
+        (
+            [
+                *("--accelerator=NVIDIA_TESLA_T4", "--gpus=3"),
+                *("--machine_type=n1-standard-8", "--", "--batch_size=96"),
+            ],
+            "--accelerator=NVIDIA_TESLA_T4 with --gpus=3",
+        ),
+    ],
+)
+def test_a_machine_that_the_table_does_not_have_is_a_warning(words, what):
+    outcome = vae_submit(*SUBMIT, "--dry_run", *words)
+    assert outcome.err == (
+        f"WARNING: {what} is not in this version's table of machines, so it is "
+        "not checked; Vertex AI decides.\n"
+    )
+    assert outcome.exit_code == 0
+    (pool,) = json.loads(outcome.out)["jobSpec"]["workerPoolSpecs"]
+    given = dict(word.split("=") for word in words if "=" in word)
+    machine = pool["machineSpec"]
+    assert machine["machineType"] == given["--machine_type"]
+    assert machine.get("acceleratorType") == given.get("--accelerator")
+
+
 def test_an_image_that_may_change_is_a_warning():
     image = "--image=docker.io/me/vae-trainer"
     outcome = vae_submit(*SUBMIT, "--dry_run", image)

@@ -85,14 +85,30 @@ def test_batch_sizes_that_the_replicas_can_split_are_accepted():
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["--tune=batch_size=32,64", "--", "--train_examples=64"],
+        ["--tune=latent_dim=300,400", "--", "--initial_units=250"],
+        ["--tune=batch_size=30,60", "--", "--virtual_devices=3"],
+    ],
+)
+def test_what_only_a_default_contradicts_is_accepted(words):
+    study(*words)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--tune=lerning_rate=1..2"], "lerning_rate cannot be tuned"),
+        (
+            ["--tune=lerning_rate=1..2"],
+            "lerning_rate cannot be tuned, since it is no",
+        ),
         (["--tune=beta=0.5..2"], "could not be compared by their test loss"),
         (["--tune=reconstruction_loss=mse,bce"], "cannot be tuned"),
-        (["--tune=dataset=idx,synthetic"], "cannot be tuned"),
+        (["--tune=dataset=idx,synthetic"], "compared on other data"),
         (["--tune=job_dir=gs://a,gs://b"], "cannot be tuned"),
-        (["--tune=deterministic=true,false"], "cannot be tuned"),
+        (["--tune=deterministic=true,false"], "how a result is computed, not"),
+        (["--tune=summary_steps=1,2"], "the test loss does not depend on it"),
         (["--tune=latent_dim=2,20.5"], "invalid literal"),
         (["--tune=latent_dim=0..20"], "--latent_dim=0 is too small"),
         (["--tune=learning_rate=1e-4..high"], "could not convert"),

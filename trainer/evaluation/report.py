@@ -1,0 +1,201 @@
+"""What a model is worth on the test images: the figures, and their table."""
+
+import tensorflow as tf
+
+from trainer.data.order import binary_images
+from trainer.distributed.calls import Workers
+from trainer.evaluation import log_likelihood as log_likelihood_lib
+from trainer.evaluation.held_out import Evaluator
+from trainer.job_dir.job_dir import versions
+from trainer.model.objective import log_normalizer
+from trainer.pictures import latent_space
+
+# Whose KL the table has one by one.
+_LARGEST_UNITS = 10
+
+
+def figures(vae, config, data, samples, repeats, console, stop):
+    """Returns what a model is worth, as JSON values.
+
+    Args:
+        vae: a `VAE`.
+        config: the `TrainConfig` that it was trained with.
+        data: the `Dataset` that it was trained on.
+        samples: int, of z an image for log p(x); 0 leaves that out.
+        repeats: int, estimates of log p(x).
+        console: a `Console`.
+        stop: a `StopSignal`.
+
+    Returns:
+        dict, the figures of `evaluation.json`; losses in nats an image.
+
+    Raises:
+        InterruptedJobError: the stop signal came.
+    """
+    images = data.test_images
+    evaluator = Evaluator(
+        vae, config, tf.distribute.get_strategy(), images, Workers(stop)
+    )
+    with console.image_bar("Evaluating", len(images)) as advance:
+        evaluation = evaluator.run(advance)
+    metrics = evaluation.metrics
+    bound = metrics["reconstruction_loss"] + metrics["kl_loss"]
+    log_likelihood = None
+    if samples:
+        with console.image_bar(
+            "Decoding samples", len(images) * samples * repeats
+        ) as advance:
+            found = log_likelihood_lib.estimate(
+                vae, config, images, samples, repeats, stop, advance
+            )
+        log_likelihood = {
+            "samples": samples,
+            "repeats": repeats,
+            "mean": found.mean,
+            "error_of_images": found.error_of_images,
+            "error_of_repeats": found.error_of_repeats,
+        }
+    return {
+        "data": {
+            "name": data.name,
+            "train_examples": len(data.train_images),
+            "test_examples": len(images),
+        },
+        "metrics": metrics,
+        "likelihood": _likelihood(config, images),
+        "elbo": -bound
+        - log_normalizer(config.reconstruction_loss, images[0].size),
+        "elbo_error": evaluation.elbo_error,
+        "log_likelihood": log_likelihood,
+        **_classifiers(vae, config, data, console, stop),
+        "kl_of_units": evaluation.kl_of_units.tolist(),
+        "versions": versions(),
+    }
+
+
+def _likelihood(config, images):
+    """Returns what kind of number log p(x) is."""
+    if config.reconstruction_loss != "bce":
+        return "log-density of pixels from 0 to 1"
+    if ((images == 0) | (images == 255)).all():
+        return "log-probability"
+    return "cross-entropy of grey pixels, so not normalised"
+
+
+def _classifiers(vae, config, data, console, stop):
+    """Returns how well classes can be read off the posterior means."""
+    accuracies = {"linear_probe": None, "nearest_neighbors": None}
+    labels = data.train_labels, data.test_labels
+    if any(each is None for each in labels):
+        console.line("The data has no labels: no accuracies.")
+        return accuracies
+    # scikit-learn takes a second to import.
+    from trainer.evaluation import probes
+
+    if len(set(labels[0])) < 2:
+        console.line("The training images are of one class: no accuracies.")
+        return accuracies
+    train_images = data.train_images
+    if config.binarize == "dynamic":
+        # As training sees them, at a step that it does not have.
+        train_images = binary_images(train_images, config.seed, 0, 0).numpy()
+    both = train_images, data.test_images
+    with console.image_bar("Encoding", sum(map(len, both))) as advance:
+        train_means, test_means = (
+            latent_space.encode(vae, images, stop, advance) for images in both
+        )
+    # scikit-learn does not tell how far it is.
+    console.line("Fitting the classifiers.")
+    for name, classify in (
+        ("linear_probe", probes.linear),
+        ("nearest_neighbors", probes.nearest_neighbors),
+    ):
+        stop.check()
+        correct = classify(train_means, labels[0], test_means, labels[1])
+        accuracies[name] = {
+            "accuracy": float(correct.mean()),
+            "error": log_likelihood_lib.standard_error(correct),
+        }
+    stop.check()
+    accuracies["nearest_neighbors"]["neighbors"] = probes.NEIGHBORS
+    return accuracies
+
+
+def table(figures):
+    """Returns the lines that `vae-evaluate` prints.
+
+    Args:
+        figures: dict, what `evaluation.json` holds.
+    """
+    rows = list(_rows(figures))
+    first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return [
+        f"  {name:{first}}  {value:{second}}  {explanation}"
+        for name, value, explanation in rows
+    ]
+
+
+def _rows(figures):
+    """Yields (name, value, explanation) of each figure."""
+    metrics = figures["metrics"]
+    yield (
+        "total_loss",
+        f"{metrics['total_loss']:.4f}",
+        f"reconstruction_loss + {metrics['kl_weight']:g} x kl_loss",
+    )
+    yield (
+        "reconstruction_loss",
+        f"{metrics['reconstruction_loss']:.4f}",
+        "one sample of z an image",
+    )
+    yield (
+        "kl_loss",
+        f"{metrics['kl_loss']:.4f}",
+        "of the posterior from the prior",
+    )
+    yield (
+        "ELBO",
+        _with_error(figures["elbo"], figures["elbo_error"]),
+        f"lower bound of log p(x): {figures['likelihood']}",
+    )
+    if found := figures["log_likelihood"]:
+        explanation = (
+            f"importance-weighted bound, mean of R = {found['repeats']}"
+        )
+        if found["error_of_repeats"] is not None:
+            explanation += f", ± {found['error_of_repeats']:.4f} over them"
+        yield (
+            f"log p(x), K = {found['samples']}",
+            _with_error(found["mean"], found["error_of_images"]),
+            explanation,
+        )
+    kl = sorted(figures["kl_of_units"], reverse=True)
+    yield (
+        "active_units",
+        f"{metrics['active_units']} of {len(kl)}",
+        "whose posterior mean has a variance above 0.01",
+    )
+    largest, rest = kl[:_LARGEST_UNITS], kl[_LARGEST_UNITS:]
+    yield (
+        f"KL of {len(largest)} units",
+        f"{sum(largest):.4f}",
+        "the largest: " + " ".join(f"{value:.2f}" for value in largest),
+    )
+    if rest:
+        yield f"KL of the other {len(rest)}", f"{sum(rest):.4f}", "together"
+    if found := figures["linear_probe"]:
+        yield (
+            "linear probe",
+            _with_error(found["accuracy"], found["error"]),
+            "accuracy of a logistic regression on posterior means",
+        )
+    if found := figures["nearest_neighbors"]:
+        yield (
+            f"{found['neighbors']} nearest neighbors",
+            _with_error(found["accuracy"], found["error"]),
+            "accuracy of their vote, among the training images",
+        )
+
+
+def _with_error(value, error):
+    return f"{value:.4f}" + ("" if error is None else f" ± {error:.4f}")
