@@ -8,7 +8,6 @@ import time
 import keras
 
 from trainer import __version__
-from trainer.commands import export
 from trainer.config import TrainConfig
 from trainer.data import datasets, order
 from trainer.distributed import (
@@ -29,10 +28,10 @@ from trainer.evaluation.held_out import Evaluator, has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.job_dir import open_to_write, write_json
-from trainer.model import optimizer as optimizer_lib
+from trainer.model import export, optimizer as optimizer_lib
 from trainer.model.step import make_train_steps, weights_of
 from trainer.model.vae import VAE, build_vae
-from trainer.pictures import drawing
+from trainer.pictures import plots
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
@@ -427,7 +426,7 @@ def _check_finite(losses, first_step, last_step):
 
 def _finish(job, config, vae, data, recorder, stop, console, started):
     console.line("Drawing the pictures.")
-    drawing.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
+    plots.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
     projector.save(job.logs / data.held_out, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)

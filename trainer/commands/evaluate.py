@@ -154,10 +154,21 @@ def _classifiers(vae, config, data, console, stop):
         console.line("The data has no labels: no accuracies.")
         return figures
     # scikit-learn takes a second to import.
+    try:
+        from trainer.evaluation import probes
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] not in ("sklearn", "threadpoolctl"):
+            raise
+        console.line(
+            "No accuracies: scikit-learn is not installed; install it with "
+            '`pip install "vae-trainer[probes]"`.'
+        )
+        return figures
+    import numpy as np
+
     from trainer.data.order import binary_images
-    from trainer.evaluation import probes
     from trainer.evaluation.log_likelihood import standard_error
-    from trainer.pictures import latent_space
+    from trainer.model import inference
 
     if len(set(labels[0])) < 2:
         console.line("The training images are of one class: no accuracies.")
@@ -168,9 +179,13 @@ def _classifiers(vae, config, data, console, stop):
         train_images = binary_images(train_images, config.seed, 0, 0).numpy()
     both = train_images, data.test_images
     with console.image_bar("Encoding", sum(map(len, both))) as advance:
-        train_means, test_means = (
-            latent_space.encode(vae, images, stop, advance) for images in both
-        )
+        means = [
+            inference.encode_many(vae, images, stop, advance) for images in both
+        ]
+    # scikit-learn takes no bfloat16.
+    train_means, test_means = (
+        each.astype(np.result_type(each, np.float32)) for each in means
+    )
     # scikit-learn does not tell how far it is.
     console.line("Fitting the classifiers.")
     for name, classify in (

@@ -20,16 +20,16 @@ def main():
     with report_errors() as outcome:
         if config_lib.parse_command(flag_values, sys.argv[1:], "vae-gallery"):
             with quiet_tensorflow():
-                from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
+                from trainer.gallery import page  # noqa: F401 - loaded quietly.
             _make_gallery(flag_values)
     return outcome.exit_code
 
 
 def _make_gallery(flag_values):
-    from trainer.commands import generate
     from trainer.gallery import page
     from trainer.job_dir.job_dir import publish_file
     from trainer.model.trained import open_trained
+    from trainer.pictures import album
     from trainer.runtime.console import Console
     from trainer.runtime.stop_signal import StopSignal
     from trainer.tracking.summaries import read_rows
@@ -38,17 +38,17 @@ def _make_gallery(flag_values):
     with open_trained(flag_values, console) as trained:
         job = trained.job
         data = trained.data(console, StopSignal())
-        page = page.render(
+        text = page.render(
             trained,
             rows=read_rows(job.metrics_path),
             evaluation=_evaluation(job, console),
             data=data,
-            drawn=generate.draw(
+            album=album.draw(
                 trained, data, _GRID_ROWS, trained.config.seed, console
             ),
         )
         path = job.root / _NAME
-        files.write_atomically(path, page.encode())
+        files.write_atomically(path, text.encode())
         publish_file(job, path)
         console.line(f"Gallery of step {trained.step}: {job.location}/{_NAME}")
 

@@ -1,6 +1,5 @@
 """Command: draws pictures from any checkpoint of a job."""
 
-import dataclasses
 import io
 import sys
 
@@ -9,9 +8,6 @@ from absl import flags
 from trainer import config as config_lib, files, places
 from trainer.errors import ConfigError
 from trainer.runtime.command import quiet_tensorflow, report_errors
-
-# Of classes.png, whose rows have names.
-CLASSES = "classes"
 
 
 def main():
@@ -46,74 +42,15 @@ def main():
     with report_errors() as outcome:
         if config_lib.parse_command(flag_values, sys.argv[1:], "vae-generate"):
             with quiet_tensorflow():
-                from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
+                from trainer.pictures import album  # noqa: F401 - loaded quietly.
             _generate(flag_values)
     return outcome.exit_code
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """All pictures of a model.
-
-    Attributes:
-        pictures: uint8 arrays of shape (height, width), by name.
-        row_names: of the pictures whose rows have names: a list by picture.
-        left_out: a sentence for each picture that cannot be drawn.
-    """
-
-    pictures: dict
-    row_names: dict
-    left_out: list
-
-
-def draw(trained, data, rows, seed, console):
-    """Draws all pictures of a model; returns them as `Drawn`.
-
-    Args:
-        trained: a `trained.Trained`.
-        data: the `Dataset` that it was trained on.
-        rows: int, rows and columns of the grid and of the manifold.
-        seed: int, of the draws.
-        console: a `progress.Console`.
-    """
-    import numpy as np
-
-    from trainer.pictures import drawing, latent_space
-
-    vae, latent_dim = trained.vae, trained.config.latent_dim
-    images, labels = data.test_images, data.test_labels
-    draws = {
-        "generated": lambda: drawing.grid(vae, latent_dim, rows, seed),
-        "reconstructions": lambda: drawing.reconstruction_rows(vae, images),
-        "interpolations": lambda: drawing.interpolation_rows(vae, images),
-        "traversals": lambda: drawing.traversal_rows(vae, images),
-    }
-    active = drawing.most_active_units(vae, images)[: drawing.COLUMNS]
-    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
-    left_out = []
-    if latent_dim > 1:
-        draws["manifold"] = lambda: latent_space.manifold(vae, images, rows)
-    else:
-        left_out.append("No manifold: one latent unit spans no plane.")
-    if labels is not None:
-        draws[CLASSES] = lambda: latent_space.class_rows(
-            vae, images, labels, seed
-        )
-        row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
-    else:
-        left_out.append(f"No classes: {data.name} has no test labels.")
-    drawn = {}
-    with console.image_bar("Drawing", len(draws)) as advance:
-        for name, draw_one in draws.items():
-            drawn[name] = draw_one()
-            advance(1)
-    return Drawn(drawn, row_names, left_out)
 
 
 def _generate(flag_values):
     from trainer.job_dir.job_dir import publish_folder
     from trainer.model.trained import open_trained
-    from trainer.pictures import drawing
+    from trainer.pictures import album, grids, plots
     from trainer.runtime.console import Console
     from trainer.runtime.stop_signal import StopSignal
 
@@ -127,7 +64,7 @@ def _generate(flag_values):
     console = Console()
     with open_trained(flag_values, console) as trained:
         data = trained.data(console, StopSignal())
-        drawn = draw(trained, data, rows, seed, console)
+        drawn = album.draw(trained, data, rows, seed, console)
         job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"
         folder = output or job.root / name
@@ -135,15 +72,15 @@ def _generate(flag_values):
         for picture, pixels in drawn.pictures.items():
             path = folder / f"{picture}.{flag_values['format'].value}"
             if path.suffix == ".npy":
-                _save_array(path, drawing.cells(pixels, *data.image_shape[:2]))
-            elif picture == CLASSES:
-                drawing.save_named_rows(
-                    path, pixels, drawn.row_names[CLASSES], drawing.ROW_SCALE
-                )
+                cells = grids.cells(pixels, *data.image_shape[:2])
+                _save_array(path, cells.squeeze(axis=-1))
+            elif picture == album.CLASSES:
+                names = drawn.row_names[picture]
+                plots.save_named_rows(path, pixels, names, plots.ROW_SCALE)
             elif picture in ("generated", "manifold"):
-                drawing.save_picture(path, pixels)
+                plots.save_picture(path, pixels)
             else:
-                drawing.save_picture(path, pixels, drawing.ROW_SCALE)
+                plots.save_picture(path, pixels, plots.ROW_SCALE)
         if not output:
             publish_folder(job, folder)
         for sentence in drawn.left_out:

@@ -10,7 +10,7 @@ from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
-from trainer.pictures import drawing
+from trainer.pictures import grids
 from trainer.tracking.summaries import Summaries, count_rows, rows_until
 
 _SAMPLE_ROWS = 8
@@ -121,12 +121,12 @@ class Recorder:
         self._summaries.write_picture(
             step,
             "reconstructions",
-            drawing.reconstruction_rows(self._vae, self._images),
+            grids.reconstruction_rows(self._vae, self._images),
         )
         self._summaries.write_picture(
             step,
             "samples",
-            drawing.grid(
+            grids.grid(
                 self._vae,
                 self._config.latent_dim,
                 _SAMPLE_ROWS,
@@ -136,7 +136,7 @@ class Recorder:
         self._summaries.write_picture(
             step,
             "traversals",
-            drawing.traversal_rows(self._vae, self._images),
+            grids.traversal_rows(self._vae, self._images),
         )
 
     def save(self, step, due, test_loss):
