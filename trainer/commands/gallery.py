@@ -31,14 +31,14 @@ def _parse(arguments):
 
 
 def _load():
-    from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
+    from trainer.gallery import page  # noqa: F401 - loaded quietly.
 
 
 def _make_gallery(flags, stop, console):
-    from trainer.commands import generate
     from trainer.gallery import page
     from trainer.job_dir.job_dir import publish_file
     from trainer.model.trained import open_trained
+    from trainer.pictures import album
     from trainer.tracking.summaries import read_rows
 
     with open_trained(flags, console) as trained:
@@ -46,8 +46,8 @@ def _make_gallery(flags, stop, console):
         job = trained.job
         data = trained.data(console, stop)
         stop.check()
-        drawn = generate.draw(
-            trained, data, _GRID_ROWS, trained.config.seed, console
+        drawn = album.draw(
+            trained, data, _GRID_ROWS, trained.config.seed, console, stop
         )
         stop.check()
         content = page.render(
@@ -55,7 +55,7 @@ def _make_gallery(flags, stop, console):
             rows=read_rows(job.metrics_path),
             evaluation=_evaluation(job, console),
             data=data,
-            drawn=drawn,
+            album=drawn,
         )
         stop.check()
         path = job.root / _NAME

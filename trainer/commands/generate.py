@@ -1,6 +1,5 @@
 """Command: draws pictures from any checkpoint of a job."""
 
-import dataclasses
 import io
 import sys
 
@@ -14,8 +13,6 @@ _USAGE = Usage(
     "manifold, classes, reconstructions, interpolations and traversals.",
     example="vae-generate --job_dir=runs/vae --checkpoint=best --rows=10",
 )
-# Of classes.png, whose rows have names.
-CLASSES = "classes"
 
 
 def main():
@@ -52,72 +49,13 @@ def _parse(arguments):
 
 
 def _load():
-    from trainer.pictures import drawing  # noqa: F401 - loaded quietly.
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """All pictures of a model.
-
-    Attributes:
-        pictures: uint8 arrays of shape (height, width), by name.
-        row_names: of the pictures whose rows have names: a list by picture.
-        left_out: a sentence for each picture that cannot be drawn.
-    """
-
-    pictures: dict
-    row_names: dict
-    left_out: list
-
-
-def draw(trained, data, rows, seed, console):
-    """Draws all pictures of a model; returns them as `Drawn`.
-
-    Args:
-        trained: a `trained.Trained`.
-        data: the `Dataset` that it was trained on.
-        rows: int, rows and columns of the grid and of the manifold.
-        seed: int, of the draws.
-        console: a `progress.Console`.
-    """
-    import numpy as np
-
-    from trainer.pictures import drawing, latent_space
-
-    vae, latent_dim = trained.vae, trained.config.latent_dim
-    images, labels = data.test_images, data.test_labels
-    draws = {
-        "generated": lambda: drawing.grid(vae, latent_dim, rows, seed),
-        "reconstructions": lambda: drawing.reconstruction_rows(vae, images),
-        "interpolations": lambda: drawing.interpolation_rows(vae, images),
-        "traversals": lambda: drawing.traversal_rows(vae, images),
-    }
-    active = drawing.most_active_units(vae, images)[: drawing.COLUMNS]
-    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
-    left_out = []
-    if latent_dim > 1:
-        draws["manifold"] = lambda: latent_space.manifold(vae, images, rows)
-    else:
-        left_out.append("No manifold: one latent unit spans no plane.")
-    if labels is not None:
-        draws[CLASSES] = lambda: latent_space.class_rows(
-            vae, images, labels, seed
-        )
-        row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
-    else:
-        left_out.append(f"No classes: {data.name} has no test labels.")
-    drawn = {}
-    with console.image_bar("Drawing", len(draws)) as advance:
-        for name, draw_one in draws.items():
-            drawn[name] = draw_one()
-            advance(1)
-    return Drawn(drawn, row_names, left_out)
+    from trainer.pictures import album  # noqa: F401 - loaded quietly.
 
 
 def _generate(parsed, stop, console):
     from trainer.job_dir.job_dir import publish_folder
     from trainer.model.trained import open_trained
-    from trainer.pictures import drawing
+    from trainer.pictures import album, grids, plots
 
     flags, output = parsed
     rows, seed = flags["rows"].value, flags["seed"].value
@@ -125,7 +63,7 @@ def _generate(parsed, stop, console):
         stop.check()
         data = trained.data(console, stop)
         stop.check()
-        drawn = draw(trained, data, rows, seed, console)
+        drawn = album.draw(trained, data, rows, seed, console, stop)
         stop.check()
         job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"
@@ -134,15 +72,15 @@ def _generate(parsed, stop, console):
         for picture, pixels in drawn.pictures.items():
             path = folder / f"{picture}.{flags['format'].value}"
             if path.suffix == ".npy":
-                _save_array(path, drawing.cells(pixels, *data.image_shape[:2]))
-            elif picture == CLASSES:
-                drawing.save_named_rows(
-                    path, pixels, drawn.row_names[CLASSES], drawing.ROW_SCALE
-                )
+                cells = grids.cells(pixels, *data.image_shape[:2])
+                _save_array(path, cells.squeeze(axis=-1))
+            elif picture == album.CLASSES:
+                names = drawn.row_names[picture]
+                plots.save_named_rows(path, pixels, names, plots.ROW_SCALE)
             elif picture in ("generated", "manifold"):
-                drawing.save_picture(path, pixels)
+                plots.save_picture(path, pixels)
             else:
-                drawing.save_picture(path, pixels, drawing.ROW_SCALE)
+                plots.save_picture(path, pixels, plots.ROW_SCALE)
             stop.check()
         if not output:
             publish_folder(job, folder)

@@ -1,5 +1,6 @@
 """What a model is worth on the test images: the figures, and their table."""
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.data.order import binary_images
@@ -7,8 +8,8 @@ from trainer.distributed.calls import Workers
 from trainer.evaluation import log_likelihood as log_likelihood_lib
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir.job_dir import versions
+from trainer.model import inference
 from trainer.model.objective import log_normalizer
-from trainer.pictures import latent_space
 
 # Whose KL the table has one by one.
 _LARGEST_UNITS = 10
@@ -90,8 +91,16 @@ def _classifiers(vae, config, data, console, stop):
         console.line("The data has no labels: no accuracies.")
         return accuracies
     # scikit-learn takes a second to import.
-    from trainer.evaluation import probes
-
+    try:
+        from trainer.evaluation import probes
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] not in ("sklearn", "threadpoolctl"):
+            raise
+        console.line(
+            "No accuracies: scikit-learn is not installed; install it with "
+            '`pip install "vae-trainer[probes]"`.'
+        )
+        return accuracies
     if len(set(labels[0])) < 2:
         console.line("The training images are of one class: no accuracies.")
         return accuracies
@@ -101,9 +110,13 @@ def _classifiers(vae, config, data, console, stop):
         train_images = binary_images(train_images, config.seed, 0, 0).numpy()
     both = train_images, data.test_images
     with console.image_bar("Encoding", sum(map(len, both))) as advance:
-        train_means, test_means = (
-            latent_space.encode(vae, images, stop, advance) for images in both
-        )
+        means = [
+            inference.encode_many(vae, images, stop, advance) for images in both
+        ]
+    # scikit-learn takes no bfloat16.
+    train_means, test_means = (
+        each.astype(np.result_type(each, np.float32)) for each in means
+    )
     # scikit-learn does not tell how far it is.
     console.line("Fitting the classifiers.")
     for name, classify in (

@@ -1,22 +1,28 @@
-"""What the gallery says of a job, from its title to its settings."""
+"""What the gallery says of a job: data for `page.html.j2`, and the page."""
 
+import base64
 import dataclasses
-import io
+import pathlib
 
-from PIL import Image
+import jinja2
 
 from trainer import __version__
-from trainer.commands.generate import CLASSES
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import has_collapsed
-from trainer.gallery import charts, html
+from trainer.pictures import charts, png
+from trainer.pictures.album import CLASSES
 from trainer.schedule import Schedule
 
-_CURVES = {
-    "total_loss": "Total loss",
-    "reconstruction_loss": "Reconstruction loss",
-    "kl_loss": "KL divergence",
-}
+# What comes from a file or a flag is text: autoescape is on for all of it.
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_LOSS_INCHES = (3.0, 2.6)
+_KL_INCHES = (8.75, 2.2)
 _OF_WHICH_ROW = ("step", "epoch", "split")
 _PICTURES = {
     "generated": (
@@ -53,31 +59,29 @@ _PICTURES = {
 }
 
 
-def render(trained, *, rows, evaluation, data, drawn):
+def render(trained, *, rows, evaluation, data, album):
     """Returns the page of a checkpoint, an HTML document.
 
     Args:
-        trained: a `trained.Trained`.
+        trained: a `trainer.model.trained.Trained`.
         rows: list of dicts, as in `metrics.jsonl`.
         evaluation: dict, what `evaluation.json` says; empty if there is none.
         data: the `Dataset` that the model was trained on.
-        drawn: a `generate.Drawn` of that model.
+        album: the `Album` of that model.
     """
-    location = trained.job.location
     schedule = Schedule.of(trained.config, len(data.train_images))
-    return html.page(
-        f"{location}: a variational autoencoder",
-        [
-            html.header(location, _lead(trained, data, schedule)),
-            *_notices(trained, rows, schedule),
-            *_metrics(trained, rows, evaluation),
-            *_curves(rows),
-            *_kl_of_units(evaluation),
-            *_pictures(drawn, data),
-            *map(html.notice, drawn.left_out),
-            _settings(trained),
-            html.footer(f"Made by vae-gallery of vae-trainer {__version__}."),
-        ],
+    return _TEMPLATES.get_template("page.html.j2").render(
+        location=trained.job.location,
+        lead=_lead(trained, data, schedule),
+        notices=list(_notices(trained, rows, schedule)),
+        tiles=_tiles(trained, rows),
+        metrics=list(_metrics(trained, rows, evaluation)),
+        losses=list(_losses(rows)),
+        kl_of_units=_kl_of_units(evaluation),
+        pictures=list(_pictures(album, data)),
+        left_out=album.left_out,
+        tables=list(_settings(trained)),
+        version=__version__,
     )
 
 
@@ -94,13 +98,13 @@ def _lead(trained, data, schedule):
 
 def _notices(trained, rows, schedule):
     if not trained.job.finished_path.exists():
-        yield html.notice(
+        yield (
             f"This job is not finished: the checkpoint is of step "
             f"{trained.step:,} of {schedule.total_steps:,}."
         )
     row = _evaluated_row(trained, rows)
     if row and has_collapsed(row["active_units"], trained.config.latent_dim):
-        yield html.notice(
+        yield (
             f"Posterior collapse: {row['active_units']} of "
             f"{trained.config.latent_dim} latent units are active, so the "
             "decoder ignores z and every image it generates is nearly the same."
@@ -117,22 +121,27 @@ def _evaluated_row(trained, rows):
     return evaluated[-1] if evaluated else None
 
 
+def _tiles(trained, rows):
+    row = _evaluated_row(trained, rows)
+    if row is None:
+        return []
+    units = trained.config.latent_dim
+    figures = {
+        f"{row['split'].capitalize()} loss": (f"{row['total_loss']:.2f}", ""),
+        "Reconstruction": (f"{row['reconstruction_loss']:.2f}", ""),
+        "KL divergence": (f"{row['kl_loss']:.2f}", "nats"),
+        "Active units": (row["active_units"], f"of {units}"),
+    }
+    return [
+        {"name": name, "value": value, "unit": unit}
+        for name, (value, unit) in figures.items()
+    ]
+
+
 def _metrics(trained, rows, evaluation):
     row = _evaluated_row(trained, rows)
     if row:
-        units = trained.config.latent_dim
-        yield html.tiles(
-            {
-                f"{row['split'].capitalize()} loss": (
-                    f"{row['total_loss']:.2f}",
-                    "",
-                ),
-                "Reconstruction": (f"{row['reconstruction_loss']:.2f}", ""),
-                "KL divergence": (f"{row['kl_loss']:.2f}", "nats"),
-                "Active units": (str(row["active_units"]), f"of {units}"),
-            }
-        )
-        yield html.table(
+        yield _table(
             f"{row['split'].capitalize()} set, step {row['step']:,}, epoch "
             f"{row['epoch']:,.4g}",
             {name: row[name] for name in row if name not in _OF_WHICH_ROW},
@@ -144,7 +153,125 @@ def _metrics(trained, rows, evaluation):
         {name: evaluation[name] for name in evaluation if name not in left_out}
     )
     if scalars:
-        yield html.table("What vae-evaluate found", scalars)
+        yield _table("What vae-evaluate found", scalars)
+
+
+def _losses(rows):
+    split = charts.held_out(rows)
+    for name, title in charts.LOSSES.items():
+        points = charts.points_of(rows, name, split)
+        if not points:
+            continue
+        (first_step, first), (last_step, last) = points[0], points[-1]
+        yield {
+            "title": title,
+            "alt": f"{title} over steps, in training and on the {split} set: "
+            f"there {first:.4g} at step {first_step:,}, {last:.4g} at step "
+            f"{last_step:,}.",
+            **_by_scheme(
+                lambda scheme, name=name: charts.losses(
+                    rows, {name: ""}, scheme, _LOSS_INCHES, whole=False
+                )
+            ),
+        }
+
+
+def _kl_of_units(evaluation):
+    values = evaluation.get("kl_of_units")
+    if not _are_numbers(values):
+        return None
+    return {
+        "alt": f"Bars for {len(values):,} latent units, from "
+        f"{max(values):.3g} down to {min(values):.3g} nats.",
+        **_by_scheme(
+            lambda scheme: charts.kl_of_units(values, scheme, _KL_INCHES)
+        ),
+    }
+
+
+def _are_numbers(values):
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(value, (int, float)) for value in values)
+    )
+
+
+def _by_scheme(draw):
+    """Returns a chart for each scheme of a page, as addresses by its name."""
+    return {
+        name: _address("svg+xml", charts.to_svg(draw(scheme)))
+        for name, scheme in charts.SCHEMES.items()
+    }
+
+
+def _pictures(album, data):
+    height = data.image_shape[0]
+    for name, (title, text) in _PICTURES.items():
+        if name not in album.pictures:
+            continue
+        pixels = album.pictures[name]
+        row_names = album.row_names.get(name, ())
+        picture = {"title": title, "text": text, "rows": []}
+        for row, row_name in enumerate(row_names):
+            of_row = pixels[row * height : (row + 1) * height]
+            picture["rows"].append(
+                {
+                    "name": row_name,
+                    "source": _address("png", png.encode(of_row)),
+                    "alt": f"{title}: {row_name}",
+                }
+            )
+        if not row_names:
+            picture["source"] = _address("png", png.encode(pixels))
+            picture["alt"] = f"{title}. {text}"
+        yield picture
+
+
+def _settings(trained):
+    record = trained.job.record()
+    config = trained.config.to_json()
+    defaults = {
+        field.name: field.default for field in dataclasses.fields(TrainConfig)
+    }
+    changed = [name for name in config if config[name] != defaults[name]]
+    yield _table("Flags (bold: not the default)", config, changed)
+    yield _table("Data", _scalars(record["data"]))
+    yield _table("Versions", _scalars(record["versions"]))
+    for number, session in enumerate(record["sessions"], start=1):
+        yield _table(f"Session {number}", _scalars(session))
+
+
+def _table(caption, values, emphasised=()):
+    """Returns a table of two columns.
+
+    Args:
+        caption: str.
+        values: dict of anything by name.
+        emphasised: names of the rows that stand out.
+    """
+    return {
+        "caption": caption,
+        "rows": [
+            {
+                "name": name,
+                "text": _text_of(value),
+                "emphasised": name in emphasised,
+            }
+            for name, value in values.items()
+        ],
+    }
+
+
+def _text_of(value):
+    """Returns a value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return str(value)
 
 
 def _scalars(values, prefix=""):
@@ -158,99 +285,6 @@ def _scalars(values, prefix=""):
     return found
 
 
-def _curves(rows):
-    items = []
-    for name, title in _CURVES.items():
-        held_out = charts.held_out(rows)
-        points = charts.points_of(rows, name, held_out)
-        if not points:
-            continue
-        (first_step, first), (last_step, last) = points[0], points[-1]
-        light, dark = (
-            charts.curves(rows, name, scheme) for scheme in charts.SCHEMES
-        )
-        alt = (
-            f"{title} over steps, in training and on the {held_out} set: there "
-            f"{first:.4g} at step {first_step:,}, {last:.4g} at step "
-            f"{last_step:,}."
-        )
-        items.append((title, light, dark, alt))
-    if items:
-        yield html.section(
-            "Losses",
-            "Per image. The steps before the first evaluation may lie outside "
-            "of the charts.",
-            html.charts(items),
-        )
-
-
-def _kl_of_units(evaluation):
-    values = evaluation.get("kl_of_units")
-    if not _are_numbers(values):
-        return
-    light, dark = (charts.bars(values, scheme) for scheme in charts.SCHEMES)
-    yield html.section(
-        "KL divergence of each latent unit",
-        "What each unit says of an image, on average over the test set. A unit "
-        "at 0 says nothing.",
-        html.wide_chart(
-            light,
-            dark,
-            f"Bars for {len(values):,} latent units, from {max(values):.3g} "
-            f"down to {min(values):.3g} nats.",
-        ),
-    )
-
-
-def _are_numbers(values):
-    return (
-        isinstance(values, list)
-        and bool(values)
-        and all(isinstance(value, (int, float)) for value in values)
-    )
-
-
-def _pictures(drawn, data):
-    height = data.image_shape[0]
-    for name, (title, text) in _PICTURES.items():
-        if name not in drawn.pictures:
-            continue
-        pixels = drawn.pictures[name]
-        names = drawn.row_names.get(name)
-        if names:
-            content = html.named_rows(
-                [
-                    (
-                        row_name,
-                        _png(pixels[row * height : (row + 1) * height]),
-                        f"{title}: {row_name}",
-                    )
-                    for row, row_name in enumerate(names)
-                ]
-            )
-        else:
-            content = html.picture(_png(pixels), f"{title}. {text}")
-        yield html.section(title, text, content)
-
-
-def _png(pixels):
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "png")
-    return content.getvalue()
-
-
-def _settings(trained):
-    record = trained.job.record()
-    config = trained.config.to_json()
-    defaults = {
-        field.name: field.default for field in dataclasses.fields(TrainConfig)
-    }
-    changed = [name for name in config if config[name] != defaults[name]]
-    tables = [
-        html.table("Flags (bold: not the default)", config, changed),
-        html.table("Data", _scalars(record["data"])),
-        html.table("Versions", _scalars(record["versions"])),
-    ]
-    for number, session in enumerate(record["sessions"], start=1):
-        tables.append(html.table(f"Session {number}", _scalars(session)))
-    return html.folded("Settings", *tables)
+def _address(kind, content):
+    """Returns an image as an address that holds all of it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from trainer import randomness
-from trainer.pictures import drawing
+from trainer.model import inference
 
 
 def save_saved_model(vae, folder):
@@ -58,7 +58,7 @@ def _signatures(vae):
         images = decoder(tf.cast(z, decoder.compute_dtype), training=False)
         return {
             "images": tf.cast(images, tf.float32),
-            "pixels": drawing.to_pixels(images),
+            "pixels": inference.to_pixels(images),
         }
 
     @tf.function(input_signature=[images_spec])

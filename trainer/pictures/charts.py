@@ -1,31 +1,190 @@
-"""Charts that TensorBoard shows as pictures."""
+"""Charts: losses over steps, and the KL divergence of each latent unit."""
 
+import dataclasses
+import io
+
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+LOSSES = {
+    "total_loss": "Total loss",
+    "reconstruction_loss": "Reconstruction loss",
+    "kl_loss": "KL divergence",
+}
+_PIXELS_PER_INCH = 100
+# A line of more points is dense enough, and one point alone has no line.
+_MOST_MARKERS = 40
+# Narrower bars, in points of 1/72 inch, leave no room for a gap.
+_LEAST_BAR_WITH_GAP = 2.5
+# Of the range, above the greatest value.
+_ROOM_ABOVE = 0.15
 
 
-def kl_bars(kl_of_units):
-    """Draws each latent unit's KL divergence as a bar, the largest first.
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """Colours that can be told apart on a background."""
+
+    ink: str
+    grid: str
+    train: str
+    held_out: str
+    background: str = "none"
+
+
+SCHEMES = {
+    "light": Scheme("#52514e", "#e4e3dd", "#2a78d6", "#d95926"),
+    "dark": Scheme("#c3c2b7", "#34342f", "#3987e5", "#eb6834"),
+}
+# For a picture that does not know which page it will stand on.
+PAPER = dataclasses.replace(SCHEMES["light"], background="#ffffff")
+
+
+def losses(rows, titles, scheme, size, *, whole=True):
+    """Draws losses in training and on held-out images, a panel each.
 
     Args:
-        kl_of_units: float array of shape (latent_dim,), in nats.
+        rows: list of dicts, as in `metrics.jsonl`.
+        titles: dict: what stands above the panel of each loss, by its name
+            in the rows.
+        scheme: a `Scheme`.
+        size: (width, height) in inches.
+        whole: whether all rows are in the range of the axes. Otherwise those
+            from the first evaluation on, of which there must be one: losses
+            start at many times what they become.
 
     Returns:
-        uint8 array of shape (240, 400): grey.
+        A `Figure`.
     """
-    figure = Figure(figsize=(4, 2.4), dpi=100)
-    axes = figure.add_axes((0.15, 0.2, 0.82, 0.68))
-    bars = np.sort(kl_of_units)[::-1]
-    axes.stairs(bars, np.arange(len(bars) + 1) + 0.5, fill=True, color="0.3")
-    axes.set_title(f"{bars.sum():.2f} nats in {len(bars)} latent units")
-    axes.set_xlabel("latent units, by their KL")
-    axes.set_ylabel("KL in nats")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0)
+    figure = _figure(scheme, size)
+    panels = figure.subplots(1, len(titles), squeeze=False)[0]
+    for axes, (name, title) in zip(panels, titles.items(), strict=True):
+        _style(axes, scheme)
+        axes.set_title(title, color=scheme.ink)
+        for split, color, width in (
+            ("train", scheme.train, 0.9),
+            (held_out(rows), scheme.held_out, 1.4),
+        ):
+            points = points_of(rows, name, split)
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=color,
+                    label=split,
+                    lw=width,
+                    marker="o" if len(points) <= _MOST_MARKERS else "",
+                    ms=2.5,
+                )
+        if not whole:
+            axes.set_ylim(*limits(rows, name))
+        axes.set_xlabel("step", color=scheme.ink)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(color=scheme.grid, lw=0.7)
+        # A fixed place: looking for the best one takes time, and warns of it.
+        legend = axes.legend(
+            loc="upper right", frameon=False, labelcolor=scheme.ink
+        )
+        # The names of splits are from a file: they may be long, or look like
+        # a formula.
+        legend.set_in_layout(False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
+
+
+def kl_of_units(values, scheme, size, *, title=""):
+    """Draws the KL divergence of each latent unit, the greatest first.
+
+    Args:
+        values: floats, in nats.
+        scheme: a `Scheme`.
+        size: (width, height) in inches.
+        title: str, above it.
+
+    Returns:
+        A `Figure`.
+    """
+    figure = _figure(scheme, size)
+    axes = figure.subplots()
+    _style(axes, scheme)
+    values = sorted(values, reverse=True)
+    positions = np.arange(len(values)) + 1
+    if 72 * size[0] / len(values) >= _LEAST_BAR_WITH_GAP:
+        axes.bar(positions, values, width=0.8, color=scheme.train)
+    else:
+        edges = [0.5, *positions + 0.5]
+        axes.stairs(values, edges, fill=True, color=scheme.train)
+    axes.set_xlim(0.4, len(values) + 0.6)
+    axes.set_title(title, color=scheme.ink)
+    axes.set_xlabel("latent units, the greatest first", color=scheme.ink)
+    axes.set_ylabel("nats", color=scheme.ink)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    axes.grid(color=scheme.grid, lw=0.7, axis="y")
+    return figure
+
+
+def to_svg(figure):
+    """Returns a `Figure` as the bytes of an SVG; equal charts, equal bytes."""
+    content = io.BytesIO()
+    # No date and no random names.
+    with matplotlib.rc_context({"svg.hashsalt": "charts"}):
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return content.getvalue()
+
+
+def to_pixels(figure):
+    """Returns a `Figure` that has a background as pixels, 100 an inch.
+
+    Returns:
+        uint8 array of shape (height, width, 3).
+    """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    # All colours are grey, so that one channel has the picture.
-    return np.asarray(canvas.buffer_rgba())[..., 0].copy()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def points_of(rows, name, split):
+    """Returns (step, value) of a metric for each row of a split."""
+    return [
+        (row["step"], row[name])
+        for row in rows
+        if row["split"] == split and name in row
+    ]
+
+
+def held_out(rows):
+    """Returns the split of the evaluations among rows; None without any."""
+    return next((row["split"] for row in rows if row["split"] != "train"), None)
+
+
+def limits(rows, name):
+    """Returns the range of a metric from the first evaluation on."""
+    trained, evaluated = (
+        points_of(rows, name, split) for split in ("train", held_out(rows))
+    )
+    start = evaluated[0][0]
+    values = [value for step, value in trained + evaluated if step >= start]
+    least, most = min(values), max(values)
+    room = _ROOM_ABOVE * (most - least or 1.0)
+    return least - room / 2, most + room
+
+
+def _figure(scheme, size):
+    return Figure(
+        figsize=size,
+        dpi=_PIXELS_PER_INCH,
+        layout="constrained",
+        facecolor=scheme.background,
+    )
+
+
+def _style(axes, scheme):
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=scheme.ink, labelsize=9, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(scheme.grid)

@@ -1,39 +1,15 @@
-"""The latent space: where images lie, its plane of two units, its classes."""
+"""Pictures of the latent space: the plane of two units, and the classes."""
 
 import statistics
 
 import numpy as np
 
 from trainer import randomness
-from trainer.pictures import drawing
+from trainer.model import inference
+from trainer.pictures import grids
 
 # Page 0 of the pictures' noise is the grid's.
 _CLASS_PAGE = 1
-_BATCH_SIZE = 1000
-
-
-def encode(vae, images, stop, advance):
-    """Returns the posterior means of many images, a batch at a time.
-
-    Args:
-        vae: a `trainer.model.vae.VAE`.
-        images: uint8 array of shape (N, height, width, 1).
-        stop: a `StopSignal`.
-        advance: called with a number of images now and then.
-
-    Returns:
-        Array of shape (N, latent_dim).
-
-    Raises:
-        InterruptedJobError: the stop signal came.
-    """
-    parts = []
-    for start in range(0, len(images), _BATCH_SIZE):
-        stop.check()
-        batch = images[start : start + _BATCH_SIZE]
-        parts.append(drawing.posterior_means(vae, batch))
-        advance(len(batch))
-    return np.concatenate(parts)
 
 
 def plane_codes(latent_dim, units, rows):
@@ -61,21 +37,21 @@ def plane_codes(latent_dim, units, rows):
     return codes
 
 
-def manifold(vae, images, rows=drawing.GRID_ROWS):
+def manifold(vae, images, rows=grids.GRID_ROWS):
     """Draws the plane of the two most active latent units.
 
     Args:
         vae: a `trainer.model.vae.VAE` of two latent units or more.
-        images: uint8 array of shape (N, height, width, 1), which say how
-            active a unit is.
+        images: uint8 array of shape (N, height, width, channels), which say
+            how active a unit is.
         rows: int, rows and columns of the plane.
 
     Returns:
-        uint8 array of shape (rows x height, rows x width).
+        uint8 array of shape (rows x height, rows x width, channels).
     """
-    active = drawing.most_active_units(vae, images)
+    active = grids.most_active_units(vae, images)
     codes = plane_codes(len(active), sorted(active[:2]), rows)
-    return drawing.tile(drawing.decode(vae, codes), rows)
+    return grids.tile(inference.decode(vae, codes), rows)
 
 
 def class_rows(vae, images, labels, seed=0):
@@ -87,14 +63,14 @@ def class_rows(vae, images, labels, seed=0):
 
     Args:
         vae: a `trainer.model.vae.VAE`.
-        images: uint8 array of shape (N, height, width, 1).
+        images: uint8 array of shape (N, height, width, channels).
         labels: integer array of shape (N,).
         seed: int, of the draws.
 
     Returns:
-        uint8 array of shape (rows x height, 10 x width).
+        uint8 array of shape (rows x height, 10 x width, channels).
     """
-    means = drawing.posterior_means(vae, images)
+    means = inference.encode(vae, images)
     codes = []
     for label in np.unique(labels):
         of_class = means[labels == label]
@@ -102,11 +78,11 @@ def class_rows(vae, images, labels, seed=0):
             seed,
             randomness.Tag.PICTURES,
             row=_CLASS_PAGE,
-            position=int(label) * drawing.COLUMNS,
-            count=drawing.COLUMNS,
+            position=int(label) * grids.COLUMNS,
+            count=grids.COLUMNS,
             width=means.shape[1],
         ).numpy()
         noise[0] = 0
         codes.append(of_class.mean(axis=0) + noise * of_class.std(axis=0))
-    drawn = drawing.decode(vae, np.concatenate(codes))
-    return drawing.tile(drawn, drawing.COLUMNS)
+    drawn = inference.decode(vae, np.concatenate(codes))
+    return grids.tile(drawn, grids.COLUMNS)

@@ -9,7 +9,8 @@ from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from trainer import files
-from trainer.pictures import drawing, latent_space
+from trainer.model import inference
+from trainer.pictures import grids, png
 
 # More than these, and larger ones, would be too much for a browser.
 _POINTS = 10_000
@@ -40,7 +41,7 @@ def save(run, vae, data, console, stop):
     images = data.test_images[:_POINTS]
     thumbnails = _thumbnails(images)
     with console.image_bar("Encoding", len(images)) as advance:
-        means = latent_space.encode(vae, images, stop, advance).astype("<f4")
+        means = inference.encode_many(vae, images, stop, advance).astype("<f4")
     config = ProjectorConfig()
     embedding = config.embeddings.add(
         tensor_name=_NAME,
@@ -50,7 +51,7 @@ def save(run, vae, data, console, stop):
         metadata_path="projector/metadata.tsv",
     )
     embedding.sprite.image_path = "projector/sprite.png"
-    _, height, width = thumbnails.shape
+    _, height, width, _ = thumbnails.shape
     embedding.sprite.single_image_dim.extend([width, height])
     for path, content in {
         embedding.tensor_path: _tensor_bytes(means),
@@ -84,21 +85,19 @@ def _metadata(data, count):
 
 
 def _thumbnails(images):
-    """Returns uint8 of shape (N, height, width), no side above 28 pixels."""
+    """Returns images of the same channels, no side above 28 pixels."""
     _, height, width, _ = images.shape
     scale = min(_THUMBNAIL_PIXELS / max(height, width), 1)
     if scale < 1:
         size = [max(round(side * scale), 1) for side in (height, width)]
         small = tf.image.resize(images, size, method="area")
         images = tf.cast(tf.round(small), tf.uint8).numpy()
-    return images[..., 0]
+    return images
 
 
 def _sprite(thumbnails):
     """Returns a PNG of all thumbnails, row by row in a square."""
     columns = math.ceil(math.sqrt(len(thumbnails)))
-    _, height, width = thumbnails.shape
-    cells = np.zeros((columns**2, height, width), np.uint8)
+    cells = np.zeros((columns**2, *thumbnails.shape[1:]), np.uint8)
     cells[: len(thumbnails)] = thumbnails
-    picture = drawing.tile(cells, columns)
-    return tf.io.encode_png(picture[..., np.newaxis]).numpy()
+    return png.encode(grids.tile(cells, columns))

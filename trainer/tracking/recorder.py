@@ -10,7 +10,7 @@ from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
-from trainer.pictures import drawing
+from trainer.pictures import grids
 from trainer.tracking.summaries import Summaries, count_rows, rows_until
 
 _SAMPLE_ROWS = 8
@@ -112,18 +112,18 @@ class Recorder:
         for name, pixels in (
             (
                 "reconstructions",
-                drawing.reconstruction_rows(self._vae, self._images),
+                grids.reconstruction_rows(self._vae, self._images),
             ),
             (
                 "samples",
-                drawing.grid(
+                grids.grid(
                     self._vae,
                     self._config.latent_dim,
                     _SAMPLE_ROWS,
                     self._config.seed,
                 ),
             ),
-            ("traversals", drawing.traversal_rows(self._vae, self._images)),
+            ("traversals", grids.traversal_rows(self._vae, self._images)),
         ):
             self._summaries.write_picture(moment.step, name, pixels)
 

@@ -17,7 +17,7 @@ from tensorboard.util import tensor_util
 
 from trainer import files
 from trainer.errors import JobDirError
-from trainer.pictures import charts
+from trainer.pictures import charts, png
 
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 # The curves of a row, with their groups: TensorBoard opens the first two groups
@@ -32,6 +32,7 @@ CURVES = {
     "images_per_second": "training",
 }
 _PICTURES = "pictures"
+_KL_INCHES = (4, 2.4)
 
 
 class EventWriter:
@@ -74,18 +75,16 @@ class EventWriter:
         self._write(event_pb2.Event(step=step, summary=summary))
 
     def image(self, step, tag, pixels):
-        """Writes a grey picture, uint8 of shape (height, width)."""
-        png = tf.io.encode_png(pixels[:, :, np.newaxis]).numpy()
-        height, width = (str(side).encode() for side in pixels.shape)
+        """Writes a picture, uint8 of shape (height, width, channels)."""
+        height, width = (str(side).encode() for side in pixels.shape[:2])
+        content = np.array([width, height, png.encode(pixels)], dtype=object)
         summary = summary_pb2.Summary()
         summary.value.add(
             tag=tag,
             metadata=image_metadata.create_summary_metadata(
                 display_name="", description=""
             ),
-            tensor=tensor_util.make_tensor_proto(
-                np.array([width, height, png], dtype=object), dtype=tf.string
-            ),
+            tensor=tensor_util.make_tensor_proto(content, dtype=tf.string),
         )
         self._write(event_pb2.Event(step=step, summary=summary))
 
@@ -177,12 +176,17 @@ class Summaries:
         """
         events, step = self._events[row["split"]], row["step"]
         events.histogram(step, "posterior/kl_of_units", kl_of_units)
-        events.image(
-            step, f"{_PICTURES}/kl_of_units", charts.kl_bars(kl_of_units)
+        nats, units = kl_of_units.sum(), len(kl_of_units)
+        figure = charts.kl_of_units(
+            kl_of_units,
+            charts.PAPER,
+            _KL_INCHES,
+            title=f"{nats:.2f} nats in {units} latent units",
         )
+        events.image(step, f"{_PICTURES}/kl_of_units", charts.to_pixels(figure))
 
     def write_picture(self, step, name, pixels):
-        """Writes a grey picture, uint8 of shape (height, width)."""
+        """Writes a picture, uint8 of shape (height, width, channels)."""
         self._events[self._held_out].image(step, f"{_PICTURES}/{name}", pixels)
 
     def sync(self):

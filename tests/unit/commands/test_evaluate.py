@@ -8,6 +8,7 @@ import pytest
 import trainer
 from tests.conftest import small_job
 from tests.unit.data.test_datasets import write_idx_folder
+from trainer import evaluation
 from trainer.commands import evaluate
 from trainer.evaluation import report
 from trainer.job import train_and_evaluate
@@ -220,3 +221,31 @@ def test_other_likelihoods_are_evaluated_as_what_they_are(
     assert found["data"]["train_examples"] == (
         267 if "binarize" in settings else 320
     )
+
+
+def test_without_scikit_learn_there_are_no_accuracies(
+    command, job_dir, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    monkeypatch.delitem(sys.modules, "trainer.evaluation.probes", raising=False)
+    monkeypatch.delattr(evaluation, "probes", raising=False)
+    code, out, err = command(job_dir, "--importance_samples=0")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == (
+        "No accuracies: scikit-learn is not installed; install it with "
+        '`pip install "vae-trainer[probes]"`.'
+    )
+    found = evaluation_of(job_dir)
+    assert found["linear_probe"] is found["nearest_neighbors"] is None
+    assert found["metrics"]["active_units"] >= 0
+    assert "probe" not in "".join(out.splitlines()[1:])
+
+
+def test_a_model_in_bfloat16_has_accuracies_too(command, tmp_path):
+    job_dir = tmp_path / "job"
+    train_and_evaluate(
+        small_job(job_dir=str(job_dir), mixed_precision="bfloat16", max_steps=2)
+    )
+    code, _, err = command(job_dir, "--importance_samples=0")
+    assert (code, err) == (0, "")
+    assert 0 <= evaluation_of(job_dir)["nearest_neighbors"]["accuracy"] <= 1

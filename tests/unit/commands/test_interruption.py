@@ -13,8 +13,9 @@ from tests.conftest import small_job
 from trainer.commands import evaluate, export, gallery, generate
 from trainer.data import datasets
 from trainer.job import train_and_evaluate
+from trainer.model import inference
 from trainer.model.trained import Trained
-from trainer.pictures import latent_space
+from trainer.pictures import album
 from trainer.runtime.stop_signal import StopSignal
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -27,13 +28,13 @@ STAGES = {
     "evaluate, loading": (evaluate, evaluate, "_load"),
     "evaluate, data": (evaluate, Trained, "data"),
     "evaluate, download": (evaluate, datasets, "load"),
-    "evaluate, encoding": (evaluate, latent_space, "encode"),
+    "evaluate, encoding": (evaluate, inference, "encode_many"),
     "generate, loading": (generate, generate, "_load"),
     "generate, data": (generate, Trained, "data"),
-    "generate, drawing": (generate, generate, "draw"),
+    "generate, drawing": (generate, album, "draw"),
     "gallery, loading": (gallery, gallery, "_load"),
     "gallery, data": (gallery, Trained, "data"),
-    "gallery, drawing": (gallery, generate, "draw"),
+    "gallery, drawing": (gallery, album, "draw"),
     "export, loading": (export, export, "_load"),
 }
 

@@ -1,19 +1,27 @@
 """The commands that draw, in this process, on a small job."""
 
+import dataclasses
 import html.parser
 import json
 import shutil
 import sys
 
+import jinja2
 import numpy as np
 import pytest
 
 from tests.conftest import small_job
 from tests.unit.data.test_datasets import write_idx_folder
 from trainer.commands import gallery, generate
-from trainer.gallery import charts
+from trainer.data import synthetic
+from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
+from trainer.model.trained import Trained
 from trainer.runtime.stop_signal import StopSignal
+
+# It would end a text, an attribute, a style sheet and a formula, and be a tag
+# and a template. There is no slash in it: a folder has that name.
+HOSTILE = """"'><script>alert(1)<style>&amp;{{ 7 * 7 }}{% x %}$\\x$"""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,7 @@ class Outline(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.text, self.images, self.addresses = "", [], []
+        self.elements = []
         self._open = []
         self.feed(text)
         self.close()
@@ -60,6 +69,7 @@ class Outline(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
+        self.elements.append((tag, *attributes))
         if tag == "img":
             self.images.append(attributes)
         self.addresses += [
@@ -135,33 +145,81 @@ def test_a_page_of_a_job_without_rows_has_what_there_is(ask, job_dir):
     assert len(page.images) == 4 + 10 + 8
 
 
-def test_what_files_say_is_text_and_nothing_more(ask, finished, tmp_path):
-    hostile = "<script>alert(1)</script>&\"'"
-    job_dir = shutil.copytree(finished, tmp_path / '<img src=x>&"$title')
-    record = json.loads((job_dir / "config.json").read_text())
-    record["config"]["data_url"] = record["sessions"][0]["host"] = hostile
-    (job_dir / "config.json").write_text(json.dumps(record))
+@pytest.fixture
+def page_where_all_is(ask, finished, tmp_path, monkeypatch):
+    """Renders a page on which a value comes from wherever one can come from."""
+
+    def page(value):
+        job_dir = shutil.copytree(finished, tmp_path / "jobs" / value)
+        path = job_dir / "config.json"
+        record = json.loads(path.read_text())
+        record["config"]["data_url"] = value
+        record["versions"]["numpy"] = value
+        record["sessions"][0]["host"] = value
+        path.write_text(json.dumps(record))
+        path = job_dir / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            if row["split"] == "test":
+                row |= {"split": value, value: value}
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (job_dir / "evaluation.json").write_text(
+            json.dumps({value: value, "a": {value: {value: value}}})
+        )
+        data = Trained.data
+        with monkeypatch.context() as patch:
+            patch.setattr(synthetic, "CLASS_NAMES", (value,) * 10)
+            patch.setattr(
+                Trained,
+                "data",
+                lambda *args: dataclasses.replace(data(*args), name=value),
+            )
+            code, _, err = ask(gallery, f"--job_dir={job_dir}")
+        assert (code, err) == (0, ""), err
+        return Outline((job_dir / "gallery.html").read_text())
+
+    return page
+
+
+def test_whatever_a_page_is_told_is_text_and_nothing_more(page_where_all_is):
+    plain, hostile = map(page_where_all_is, ("(harmless)", HOSTILE))
+    assert hostile.elements == plain.elements
+    for found, value in ((plain, "(harmless)"), (hostile, HOSTILE)):
+        texts = found.text + "".join(image["alt"] for image in found.images)
+        # The title, the heading, the sentence below it with the data's name;
+        # the split in a tile, a caption and three charts; a name and its value
+        # in a table of metrics; three names and two values of an evaluation;
+        # ten classes and their pictures; the folder, a flag, a version and a
+        # host among the settings.
+        assert texts.count(value) == 3 + 5 + 2 + 5 + 20 + 4
+
+
+def test_a_page_shows_what_vae_evaluate_found(ask, job_dir):
     (job_dir / "evaluation.json").write_text(
         json.dumps(
             {
-                hostile: hostile,
                 "elbo": -1234.5678,
                 "probe": {"accuracy": 0.75},
                 "kl_of_units": [2.5] + [0.0] * 7,
                 "linear_probe": None,
-                "no numbers": [hostile],
+                "no numbers": ["x"],
             }
         )
     )
     code, _, err = ask(gallery, f"--job_dir={job_dir}")
     assert (code, err) == (0, "")
     page = Outline((job_dir / "gallery.html").read_text())
-    assert page.text.count(hostile) == 4
-    assert str(job_dir) in page.text
-    assert not any(image["src"] == "x" for image in page.images)
     assert "-1,234.57" in page.text
     assert "probe accuracy" in page.text
+    assert "linear_probe" not in page.text
     assert "KL divergence of each latent unit" in page.text
+    assert len(page.images) == 3 + 1 + 4 + 10 + 8
+
+
+def test_a_page_never_leaves_out_what_it_was_not_told():
+    template = page_lib._TEMPLATES.get_template("page.html.j2")
+    with pytest.raises(jinja2.UndefinedError):
+        template.render(location="job")
 
 
 @pytest.mark.parametrize("content", ["{half", "[1, 2]"])
@@ -236,15 +294,3 @@ def test_what_cannot_be_drawn_is_said(ask, tmp_path):
     assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "No manifold: one latent unit spans no plane." in page.text
-
-
-def test_a_chart_shows_all_from_the_first_evaluation_on():
-    rows = [
-        {"split": "train", "step": 1, "kl_loss": 1e6},
-        {"split": "test", "step": 2, "kl_loss": 5.0},
-        {"split": "train", "step": 3, "kl_loss": 9.0},
-        {"split": "test", "step": 4, "kl_loss": 1.0},
-    ]
-    least, most = charts.limits(rows, "kl_loss")
-    assert 0 < least < 1
-    assert 9 < most < 11

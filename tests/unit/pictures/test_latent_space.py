@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainConfig
-from trainer.errors import InterruptedJobError
+from trainer.model import inference
 from trainer.model.build import build_vae
-from trainer.pictures import drawing, latent_space
+from trainer.pictures import grids, latent_space
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def test_the_plane_has_an_equal_share_of_the_prior_in_each_cell():
 
 def test_the_manifold_is_the_plane_of_the_two_most_active_units(vae):
     images = some_images(20)
-    variances = drawing.posterior_means(vae, images).var(axis=0)
+    variances = inference.encode(vae, images).var(axis=0)
     codes = latent_space.plane_codes(3, sorted(np.argsort(variances)[1:]), 4)
     np.testing.assert_array_equal(
         latent_space.manifold(vae, images, rows=4),
-        drawing.tile(drawing.decode(vae, codes), 4),
+        grids.tile(inference.decode(vae, codes), 4),
     )
 
 
@@ -43,10 +43,10 @@ def test_a_class_row_starts_with_the_mean_and_spreads_as_the_class(vae):
     images = some_images(30)
     labels = np.repeat([2, 7], 15)
     rows = latent_space.class_rows(vae, images, labels, seed=1)
-    assert rows.shape == (2 * 28, 10 * 28)
-    mean = drawing.posterior_means(vae, images[15:]).mean(axis=0)
+    assert rows.shape == (2 * 28, 10 * 28, 1)
+    mean = inference.encode(vae, images[15:]).mean(axis=0)
     np.testing.assert_array_equal(
-        rows[28:, :28], drawing.decode(vae, mean[np.newaxis])[0]
+        rows[28:, :28], inference.decode(vae, mean[np.newaxis])[0]
     )
     assert (rows[28:, 28:56] != rows[28:, :28]).any()
     # A class of one image has no spread, and the seed changes nothing else.
@@ -55,26 +55,3 @@ def test_a_class_row_starts_with_the_mean_and_spreads_as_the_class(vae):
     other = latent_space.class_rows(vae, images, labels, seed=2)
     np.testing.assert_array_equal(other[:, :28], rows[:, :28])
     assert (other != rows).any()
-
-
-def test_cells_are_what_was_tiled():
-    images = np.arange(6 * 4 * 5).reshape(6, 4, 5)
-    cells = drawing.cells(drawing.tile(images, 3), 4, 5)
-    np.testing.assert_array_equal(cells, images.reshape(2, 3, 4, 5))
-
-
-def test_encoding_in_batches_is_encoding(stop, monkeypatch):
-    monkeypatch.setattr(latent_space, "_BATCH_SIZE", 4)
-    vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
-    images = np.random.default_rng(0).integers(
-        0, 256, (10, 8, 8, 1), dtype=np.uint8
-    )
-    counts = []
-    found = latent_space.encode(vae, images, stop, counts.append)
-    np.testing.assert_allclose(
-        found, drawing.posterior_means(vae, images), atol=1e-6
-    )
-    assert counts == [4, 4, 2]
-    stop.request("SIGTERM")
-    with pytest.raises(InterruptedJobError):
-        latent_space.encode(vae, images, stop, counts.append)

@@ -13,8 +13,8 @@ from tensorboard.plugins.projector import projector_plugin
 
 from trainer.data.datasets import Dataset
 from trainer.errors import InterruptedJobError
+from trainer.model import inference
 from trainer.model.build import build_vae
-from trainer.pictures import drawing
 from trainer.tracking import projector
 from trainer.tracking.summaries import EventWriter
 
@@ -84,7 +84,7 @@ def test_tensorboard_shows_the_posterior_means_from_any_folder_above(
     name, means, lines, sprite = Projector(logdir).show()
     assert name == str(run.relative_to(logdir))
     np.testing.assert_allclose(
-        means, drawing.posterior_means(vae, data.test_images), rtol=2e-5
+        means, inference.encode(vae, data.test_images), rtol=2e-5
     )
     assert lines == [
         "class\ttest image", "T-shirt\t0", "Trouser\t1", "T-shirt\t2",
@@ -103,7 +103,7 @@ def test_means_that_look_like_text_are_shown_too(
 ):
     # TensorBoard would read the line "A", which is not a number, and fail.
     like_text = np.frombuffer(b"A\n@?" + bytes(8), "<f4").reshape(1, 3)
-    monkeypatch.setattr(projector.latent, "encode", lambda *_: like_text)
+    monkeypatch.setattr(inference, "encode_many", lambda *_: like_text)
     projector.save(run, None, make_data(1), console, stop)
     _, means, _, _ = Projector(run).show()
     np.testing.assert_allclose(means, like_text, rtol=2e-5)
@@ -121,8 +121,8 @@ def test_at_most_10_000_images_are_shown(run, console, stop, monkeypatch):
     data = make_data(10_001)
     numbers = np.arange(10_001, dtype=np.float32)[:, np.newaxis]
     monkeypatch.setattr(
-        projector.latent,
-        "encode",
+        inference,
+        "encode_many",
         lambda _, images, *__: numbers[: len(images)],
     )
     projector.save(run, None, data, console, stop)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from trainer.pictures import charts
+
+SIZE = (4, 2.4)
+
+
+def rgb(color):
+    return list(bytes.fromhex(color.removeprefix("#")))
+
+
+def has_color(pixels, color):
+    return (pixels == rgb(color)).all(axis=2)
+
+
+def row(split, step, value):
+    losses = dict.fromkeys(charts.LOSSES, value)
+    return {"split": split, "step": step, **losses}
+
+
+def losses(rows, **settings):
+    return charts.to_pixels(
+        charts.losses(rows, charts.LOSSES, charts.PAPER, (12, 3.6), **settings)
+    )
+
+
+def test_losses_are_drawn_even_of_one_row():
+    one = losses([row("train", 1, 1.0)])
+    assert one.shape == (360, 1200, 3)
+    assert has_color(one, charts.PAPER.train).any()
+    assert not has_color(one, charts.PAPER.held_out).any()
+    curve = losses([row("test", step, step) for step in range(9)])
+    assert has_color(curve, charts.PAPER.held_out).any()
+
+
+def test_a_chart_shows_all_from_the_first_evaluation_on():
+    rows = [
+        row("train", 1, 1e6),
+        row("validation", 2, 5.0),
+        row("train", 3, 9.0),
+        row("validation", 4, 1.0),
+    ]
+    least, most = charts.limits(rows, "kl_loss")
+    assert 0 < least < 1
+    assert 9 < most < 11
+    # A curve that falls from a million to nine is no curve there.
+    whole, part = losses(rows), losses(rows, whole=False)
+    assert (whole != part).any()
+
+
+@pytest.mark.parametrize("name", ["$\\x$", "long " * 50])
+def test_the_name_of_a_split_can_be_anything(name):
+    drawn = losses([row(name, 1, 1.0), row(name, 2, 2.0)])
+    assert has_color(drawn, charts.PAPER.held_out).any()
+
+
+def bars(kl):
+    """Returns where the bars are: bool of shape (height, width), cropped."""
+    figure = charts.kl_of_units(kl, charts.PAPER, SIZE)
+    is_bar = has_color(charts.to_pixels(figure), charts.PAPER.train)
+    across = np.flatnonzero(is_bar.any(axis=0))
+    return is_bar[:, across[0] : across[-1] + 1]
+
+
+def test_the_bars_of_the_units_are_sorted_and_to_scale():
+    heights = [
+        np.median(bar.sum(axis=0)[bar.any(axis=0)])
+        for bar in np.array_split(bars([0.5, 4.0, 1.0, 2.0]), 4, axis=1)
+    ]
+    np.testing.assert_allclose(
+        np.divide(heights, heights[0]), [1, 0.5, 0.25, 0.125], atol=0.02
+    )
+
+
+def test_many_units_have_no_gaps_between_their_bars():
+    assert not bars([1.0] * 8).any(axis=0).all()
+    assert bars(np.linspace(1, 2, 200)).any(axis=0).all()
+
+
+@pytest.mark.parametrize("scheme", [*charts.SCHEMES.values(), charts.PAPER])
+def test_equal_charts_are_equal_bytes(scheme):
+    first, second = (
+        charts.to_svg(charts.kl_of_units([1.0, 2.0], scheme, SIZE))
+        for _ in range(2)
+    )
+    assert first == second
+    assert scheme.train.encode() in first
+
+
+def test_a_chart_on_a_page_lets_its_background_through():
+    page, paper = (
+        charts.to_svg(charts.kl_of_units([1.0], scheme, SIZE))
+        for scheme in (charts.SCHEMES["light"], charts.PAPER)
+    )
+    assert b"#ffffff" not in page
+    assert b"#ffffff" in paper

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from trainer.config import TrainConfig
+from trainer.model import inference
+from trainer.model.build import build_vae
+from trainer.pictures import grids
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return build_vae(TrainConfig(latent_dim=3), (28, 28, 1))
+
+
+def test_grid_is_30_by_30_decoded_prior_draws(vae):
+    pixels = grids.grid(vae, 3)
+    assert pixels.shape == (840, 840, 1)
+    assert pixels.dtype == np.uint8
+    codes = grids.grid_codes(3, 30, seed=0)
+    assert codes.mean() == pytest.approx(0, abs=0.06)
+    assert codes.std() == pytest.approx(1, abs=0.06)
+    cell = inference.decode(vae, codes[30 * 4 + 7 : 30 * 4 + 8])[0]
+    np.testing.assert_array_equal(
+        pixels[4 * 28 : 5 * 28, 7 * 28 : 8 * 28], cell
+    )
+
+
+def test_grid_depends_on_the_seed():
+    one, same, other = (grids.grid_codes(3, 5, s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_two_latent_units_are_drawn_as_the_plane():
+    codes = grids.grid_codes(2, 30, seed=0).reshape(30, 30, 2)
+    np.testing.assert_allclose(codes[0, :, 0], np.linspace(-2, 2, 30), 1e-6)
+    np.testing.assert_allclose(codes[:, 0, 1], np.linspace(2, -2, 30), 1e-6)
+    assert (codes[:, :, 0] == codes[0, :, 0]).all()
+
+
+def test_reconstructions_stand_below_their_originals(vae):
+    images = np.random.default_rng(0).integers(
+        0, 256, (12, 28, 28, 1), dtype=np.uint8
+    )
+    pixels = grids.reconstruction_rows(vae, images)
+    assert pixels.shape == (56, 280, 1)
+    np.testing.assert_array_equal(pixels[:28, 28:56], images[1])
+    np.testing.assert_array_equal(
+        pixels[28:, 28:56], inference.reconstruct(vae, images[1:2])[0]
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cells_are_what_was_tiled(channels):
+    images = np.arange(6 * 4 * 5 * channels).reshape(6, 4, 5, channels)
+    pixels = grids.tile(images, 3)
+    assert pixels.shape == (8, 15, channels)
+    np.testing.assert_array_equal(pixels[4:, 5:10], images[4])
+    np.testing.assert_array_equal(
+        grids.cells(pixels, 4, 5), images.reshape(2, 3, 4, 5, channels)
+    )

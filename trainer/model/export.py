@@ -1,0 +1,48 @@
+"""A trained model as files that need no trainer: SavedModel and Keras files."""
+
+from trainer import files
+from trainer.model.saved_model import save_saved_model
+
+# TensorFlow Serving looks for folders named by versions, and serves the
+# highest.
+_SAVED_MODEL, _VERSION = "saved_model", "1"
+
+
+def save_models(vae, folder):
+    """Writes `encoder.keras`, `decoder.keras` and `saved_model/1`.
+
+    None of them needs this package. Each replaces what was there, and is
+    there whole or not at all.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        folder: a `pathlib.Path`; made if it is not there.
+    """
+    versions = folder / _SAVED_MODEL
+    versions.mkdir(parents=True, exist_ok=True)
+    files.remove_unfinished(folder)
+    files.remove_unfinished(versions)
+    for part in (vae.encoder, vae.decoder):
+        # Keras wants a name that ends in .keras, and writes in place.
+        unfinished = folder / f"{files.TEMPORARY_PREFIX}{part.name}.keras"
+        part.save(unfinished)
+        files.publish(unfinished, folder / f"{part.name}.keras")
+    with files.new_folder(versions / _VERSION) as unfinished:
+        save_saved_model(vae, unfinished)
+
+
+def save_model_for_vertex(vae, folder):
+    """Writes what Vertex AI takes as the model of a training job.
+
+    Its TensorFlow containers want the SavedModel at the top of the folder.
+    https://cloud.google.com/vertex-ai/docs/training/exporting-model-artifacts
+    The Keras files stand beside it.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        folder: a `pathlib.Path`, replaced as a whole.
+    """
+    with files.new_folder(folder) as unfinished:
+        save_saved_model(vae, unfinished)
+        for part in (vae.encoder, vae.decoder):
+            part.save(unfinished / f"{part.name}.keras")

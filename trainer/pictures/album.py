@@ -1,0 +1,70 @@
+"""All the pictures of a model, as `vae-generate` and the gallery show them."""
+
+import dataclasses
+
+import numpy as np
+
+from trainer.pictures import grids, latent_space
+
+# A picture that has a name for each of its rows, also as a file.
+CLASSES = "classes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Album:
+    """All pictures of a model.
+
+    Attributes:
+        pictures: uint8 arrays of shape (height, width, channels), by name.
+        row_names: of the pictures whose rows have names: a list by picture.
+        left_out: a sentence for each picture that cannot be drawn.
+    """
+
+    pictures: dict
+    row_names: dict
+    left_out: list
+
+
+def draw(trained, data, rows, seed, console, stop):
+    """Draws all pictures of a model; returns them as an `Album`.
+
+    Args:
+        trained: a `trainer.model.trained.Trained`.
+        data: the `Dataset` that it was trained on.
+        rows: int, rows and columns of the grid and of the manifold.
+        seed: int, of the draws.
+        console: a `Console`.
+        stop: a `StopSignal`, checked between two pictures.
+
+    Raises:
+        InterruptedJobError: the stop signal came.
+    """
+    vae, latent_dim = trained.vae, trained.config.latent_dim
+    images, labels = data.test_images, data.test_labels
+    draws = {
+        "generated": lambda: grids.grid(vae, latent_dim, rows, seed),
+        "reconstructions": lambda: grids.reconstruction_rows(vae, images),
+        "interpolations": lambda: grids.interpolation_rows(vae, images),
+        "traversals": lambda: grids.traversal_rows(vae, images),
+    }
+    active = grids.most_active_units(vae, images)[: grids.COLUMNS]
+    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
+    left_out = []
+    if latent_dim > 1:
+        draws["manifold"] = lambda: latent_space.manifold(vae, images, rows)
+    else:
+        left_out.append("No manifold: one latent unit spans no plane.")
+    if labels is not None:
+        draws[CLASSES] = lambda: latent_space.class_rows(
+            vae, images, labels, seed
+        )
+        row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
+    else:
+        left_out.append(f"No classes: {data.name} has no test labels.")
+    pictures = {}
+    with console.image_bar("Drawing", len(draws)) as advance:
+        for name, draw_one in draws.items():
+            stop.check()
+            pictures[name] = draw_one()
+            advance(1)
+    return Album(pictures, row_names, left_out)

@@ -1,0 +1,155 @@
+"""Grids and rows of images: what a model learned, as arrays of pixels."""
+
+import numpy as np
+
+from trainer import randomness
+from trainer.model import inference
+
+GRID_ROWS = 30
+COLUMNS = 10
+_MANIFOLD_LIMIT = 2.0
+_TRAVERSAL_LIMIT = 3.0
+_STATISTICS_IMAGES = 1000
+
+
+def most_active_units(vae, images):
+    """Returns the latent units, most active first.
+
+    A unit is the more active, the more its posterior mean varies over the
+    images (Burda et al. 2016, section 5.2).
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels); the first
+            thousand are looked at.
+
+    Returns:
+        Integer array of shape (latent_dim,).
+    """
+    means = inference.encode(vae, images[:_STATISTICS_IMAGES])
+    return np.argsort(-means.var(axis=0), kind="stable")
+
+
+def grid_codes(latent_dim, rows, seed):
+    """Returns the latent vectors of a grid, row by row.
+
+    Args:
+        latent_dim: int. With 2, each cell's own coordinates: from -2 to 2
+            across, and from 2 down to -2.
+        rows: int, rows and columns of the grid.
+        seed: int, of the draws from the prior in other dimensions.
+
+    Returns:
+        float32 array of shape (rows x rows, latent_dim).
+    """
+    if latent_dim == 2:
+        across = np.linspace(-_MANIFOLD_LIMIT, _MANIFOLD_LIMIT, rows)
+        x, y = np.meshgrid(across, across[::-1])
+        return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
+    return randomness.normal(
+        seed, randomness.Tag.PICTURES, 0, 0, rows * rows, latent_dim
+    ).numpy()
+
+
+def grid(vae, latent_dim, rows=GRID_ROWS, seed=0):
+    """Draws a square grid of generated images.
+
+    Returns:
+        uint8 array of shape (rows x height, rows x width, channels).
+    """
+    return tile(inference.decode(vae, grid_codes(latent_dim, rows, seed)), rows)
+
+
+def reconstruction_rows(vae, images):
+    """Draws images above their reconstructions.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels); the first
+            ones are drawn.
+
+    Returns:
+        uint8 array of shape (2 x height, columns x width, channels).
+    """
+    originals = images[:COLUMNS]
+    both = [originals, inference.reconstruct(vae, originals)]
+    return tile(np.concatenate(both), len(originals))
+
+
+def interpolation_rows(vae, images):
+    """Draws the way from one image to another, a pair in each row.
+
+    The latent vectors lie on the line between the two posterior means.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels); the first
+            ones are used, the next in turn for each row.
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width, channels).
+    """
+    count = min(COLUMNS + 1, len(images))
+    means = inference.encode(vae, images[:count])
+    way = np.linspace(0, 1, COLUMNS)[np.newaxis, :, np.newaxis]
+    starts, ends = means[:-1, np.newaxis], means[1:, np.newaxis]
+    codes = starts + way * (ends - starts)
+    return tile(
+        inference.decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS
+    )
+
+
+def traversal_rows(vae, images):
+    """Draws what single latent units do, the most active ones first.
+
+    Each row moves one unit from -3 to 3; the others stay at the posterior
+    mean of the first image.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels).
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width, channels).
+    """
+    units = most_active_units(vae, images)[:COLUMNS]
+    means = inference.encode(vae, images[:1])
+    codes = np.tile(means[0], (len(units), COLUMNS, 1))
+    for row, unit in enumerate(units):
+        codes[row, :, unit] = np.linspace(
+            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, COLUMNS
+        )
+    return tile(
+        inference.decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS
+    )
+
+
+def tile(images, columns):
+    """Lays images out in rows.
+
+    Args:
+        images: array of shape (rows x columns, height, width, channels).
+        columns: int.
+
+    Returns:
+        Array of shape (rows x height, columns x width, channels).
+    """
+    _, height, width, channels = images.shape
+    rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    return rows.reshape(-1, columns * width, channels)
+
+
+def cells(pixels, height, width):
+    """Cuts a picture into the images that `tile` laid out.
+
+    Args:
+        pixels: array of shape (rows x height, columns x width, channels).
+        height: int, of an image.
+        width: int, of an image.
+
+    Returns:
+        Array of shape (rows, columns, height, width, channels).
+    """
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    shape = (rows, height, columns, width, pixels.shape[2])
+    return pixels.reshape(shape).swapaxes(1, 2)
