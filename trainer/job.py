@@ -23,7 +23,7 @@ from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
-from trainer.tracking import projector, run_cards, summaries
+from trainer.tracking import projector, rows, run_cards
 from trainer.tracking.recorder import Recorder
 from trainer.training import Parts, Session
 
@@ -247,7 +247,7 @@ def _find_start(job, config, console):
         return nothing
     steps = checkpoint_lib.list_steps(job)
     # Before anything is written that would rest on these rows.
-    summaries.check_rows(job, start, checkpoint_lib.test_losses(job, steps))
+    rows.check_rows(job, start, checkpoint_lib.test_losses(job, steps))
     return start
 
 

@@ -39,7 +39,7 @@ def _make_gallery(flags, stop, console):
     from trainer.job_dir.job_dir import publish_file
     from trainer.model.trained import open_trained
     from trainer.pictures import album
-    from trainer.tracking.summaries import read_rows
+    from trainer.tracking.rows import read_rows
 
     with open_trained(flags, console) as trained:
         stop.check()

@@ -40,7 +40,7 @@ class Checkpoint:
             evaluated: the test set's, or the validation set's if there is one.
         variables: NumPy arrays by name.
         rows: how many rows of metrics belong to it, by split: those that
-            `summaries.rows_until` gives. None if an earlier version saved it.
+            `rows_until` gives. None if an earlier version saved it.
     """
 
     step: int

@@ -11,7 +11,8 @@ from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
 from trainer.pictures import grids
-from trainer.tracking.summaries import Summaries, count_rows, rows_until
+from trainer.tracking.rows import count_rows, rows_until
+from trainer.tracking.summaries import Summaries
 
 _SAMPLE_ROWS = 8
 

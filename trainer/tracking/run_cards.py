@@ -29,12 +29,8 @@ from tensorboard.util import tensor_util
 
 from trainer import files
 from trainer.config import names_of
-from trainer.tracking.summaries import (
-    CURVES,
-    curve_tag,
-    event_file,
-    next_event_file,
-)
+from trainer.tracking.summaries import CURVES, curve_tag
+from trainer.tracking.tensorboard import event_file, next_event_file
 
 SETTINGS_TAG = "job/settings"
 # Event files before and after those of the sessions, which are called after

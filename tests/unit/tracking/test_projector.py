@@ -16,7 +16,7 @@ from trainer.errors import InterruptedJobError
 from trainer.model import inference
 from trainer.model.build import build_vae
 from trainer.tracking import projector
-from trainer.tracking.summaries import EventWriter
+from trainer.tracking.tensorboard import EventWriter
 
 NAMES = ("T-shirt", "Trouser")
 

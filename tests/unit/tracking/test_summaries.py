@@ -9,8 +9,10 @@ from tensorboard.backend.event_processing import (
 
 from trainer.errors import JobDirError
 from trainer.job_dir.job_dir import JobDir
-from trainer.tracking import summaries
-from trainer.tracking.summaries import EventWriter, Summaries
+from trainer.tracking import tensorboard
+from trainer.tracking.rows import read_rows
+from trainer.tracking.summaries import Summaries
+from trainer.tracking.tensorboard import EventWriter
 
 # charts.PAPER.train, the colour of a bar.
 KL_BAR = [0x2A, 0x78, 0xD6]
@@ -51,7 +53,7 @@ def write(job, step, rows, redo=False, held_out="test"):
 def test_rows_and_curves_have_the_same_numbers(job):
     rows = [row(1), row(2, loss=0.1), row(2, "test"), row(3)]
     write(job, 0, rows)
-    assert summaries.read_rows(job.metrics_path) == rows
+    assert read_rows(job.metrics_path) == rows
     assert curve(job.train_logs) == [(1, 1), (2, np.float32(0.1)), (3, 3)]
     assert curve(job.logs / "test") == [(2, 2)]
 
@@ -60,7 +62,7 @@ def test_a_resume_drops_what_came_after_the_checkpoint(job):
     write(job, 0, [row(step) for step in (10, 20, 30, 40, 50)])
     write(job, 30, [row(step, loss=-1.0) for step in (40, 50, 60)])
     expected = [(10, 10), (20, 20), (30, 30), (40, -1), (50, -1), (60, -1)]
-    rows = summaries.read_rows(job.metrics_path)
+    rows = read_rows(job.metrics_path)
     assert [(r["step"], r["total_loss"]) for r in rows] == expected
     assert curve(job.train_logs) == expected
 
@@ -68,7 +70,7 @@ def test_a_resume_drops_what_came_after_the_checkpoint(job):
 def test_a_due_evaluation_is_written_once(job):
     write(job, 0, [row(10), row(10, "test", loss=1.0)])
     write(job, 10, [row(10, "test", loss=2.0), row(20)], redo=True)
-    rows = summaries.read_rows(job.metrics_path)
+    rows = read_rows(job.metrics_path)
     assert [(r["step"], r["split"]) for r in rows] == [
         (10, "train"),
         (10, "test"),
@@ -85,16 +87,16 @@ def test_a_validation_row_is_treated_as_a_test_row_is(job):
     write(job, 10, rows, redo=True, held_out="validation")
     assert [
         (r["step"], r["split"], r["total_loss"])
-        for r in summaries.read_rows(job.metrics_path)
+        for r in read_rows(job.metrics_path)
     ] == [(10, "train", 10), (10, "validation", -2), (20, "train", 20)]
     assert curve(job.logs / "validation") == [(10, -2)]
     assert not (job.logs / "test").exists()
 
 
 def test_events_stay_in_order_when_the_clock_goes_back(job, monkeypatch):
-    monkeypatch.setattr(summaries.time, "time", lambda: 2e9)
+    monkeypatch.setattr(tensorboard.time, "time", lambda: 2e9)
     write(job, 0, [row(1), row(2)])
-    monkeypatch.setattr(summaries.time, "time", lambda: 1e9)
+    monkeypatch.setattr(tensorboard.time, "time", lambda: 1e9)
     write(job, 1, [row(2, loss=-2.0), row(3)])
     assert curve(job.train_logs) == [(1, 1), (2, -2), (3, 3)]
 
@@ -104,9 +106,9 @@ def test_a_torn_last_line_is_dropped(job):
     whole = job.metrics_path.read_bytes()
     for cut in range(1, 20):
         job.metrics_path.write_bytes(whole + whole[:cut])
-        assert len(summaries.read_rows(job.metrics_path)) == 2
+        assert len(read_rows(job.metrics_path)) == 2
     write(job, 2, [row(3)])
-    assert [r["step"] for r in summaries.read_rows(job.metrics_path)] == [
+    assert [r["step"] for r in read_rows(job.metrics_path)] == [
         1,
         2,
         3,
@@ -121,7 +123,7 @@ def test_a_damaged_line_is_named(job):
         Summaries(job, 2)
     job.metrics_path.write_text("[1]\n")
     with pytest.raises(JobDirError, match="line 1"):
-        summaries.read_rows(job.metrics_path)
+        read_rows(job.metrics_path)
 
 
 def test_pictures_reach_tensorboard_whole(tmp_path):
@@ -177,7 +179,7 @@ def test_an_evaluation_has_no_curve_of_what_is_always_the_same(job):
     write(job, 0, rows)
     assert curve(job.train_logs, "training/kl_weight") == [(1, 0.5)]
     assert curve(job.logs / "test", "training/kl_weight") == []
-    assert summaries.read_rows(job.metrics_path) == rows
+    assert read_rows(job.metrics_path) == rows
 
 
 def test_rows_are_json_objects_one_a_line(job):
