@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import time
 
-from trainer import __version__, training as training_lib
-from trainer.data import datasets
+from trainer import __version__, files, training as training_lib
+from trainer.data import sources
 from trainer.distributed import devices, peers as peers_lib
 from trainer.errors import (
     ConfigError,
@@ -16,7 +16,7 @@ from trainer.errors import (
 from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
-from trainer.job_dir.job_dir import open_to_write, write_json
+from trainer.job_dir.open import open_to_write
 from trainer.model import export
 from trainer.pictures import plots
 from trainer.runtime import platform
@@ -183,7 +183,7 @@ def _follow(session):
     )
     cluster = devices.connect(config, session.topology)
     ((theirs, _),) = peers.hear("data")
-    datasets.check_folder(config, theirs["name"])
+    sources.check_folder(config, theirs["name"])
     data = session.parts.load_data(
         config, session.console, session.stop, recorded_name=theirs["name"]
     )
@@ -241,7 +241,7 @@ def _find_start(job, config, console):
                 "--job_dir, or use --resume=auto to start one."
             )
         return nothing
-    datasets.check_folder(config, job.check_settings(config))
+    sources.check_folder(config, job.check_settings(config))
     start = checkpoint_lib.restore_newest(job, console)
     if start is None:
         return nothing
@@ -287,7 +287,7 @@ def _finish(session, job, training, recorder, started):
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
     run_cards.write_end(job, data.held_out)
-    write_json(job.finished_path, dataclasses.asdict(result))
+    files.write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "
         f"Pictures: {job.location}/plots  Curves: tensorboard --logdir "

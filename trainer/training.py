@@ -9,15 +9,17 @@ import keras
 
 from trainer import loop
 from trainer.config import TrainConfig
-from trainer.data import datasets, order
+from trainer.data import order, sources
+from trainer.data.dataset import Dataset
 from trainer.distributed import devices, peers as peers_lib
 from trainer.distributed.calls import Calls, Workers
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.model import optimizer as optimizer_lib
 from trainer.model.build import build_vae
-from trainer.model.step import make_train_steps, weights_of
+from trainer.model.step import make_train_steps
 from trainer.model.vae import VAE
+from trainer.model.weights import variables_of, weights_of
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Periods, Schedule
@@ -29,13 +31,13 @@ class Parts:
     """What a job is put together from; a benchmark passes others.
 
     Attributes:
-        load_data: as `datasets.load`.
+        load_data: as `data.sources.load`.
         build_vae: as `model.build.build_vae`.
         train_batches: as `data.order.train_batches`.
         make_train_steps: as `model.step.make_train_steps`.
     """
 
-    load_data: Callable = datasets.load
+    load_data: Callable = sources.load
     build_vae: Callable = build_vae
     train_batches: Callable = order.train_batches
     make_train_steps: Callable = make_train_steps
@@ -58,7 +60,7 @@ class Training:
 
     config: TrainConfig
     cluster: devices.Cluster
-    data: datasets.Dataset
+    data: Dataset
     jit_compile: bool
     arithmetic: int
     schedule: Schedule
@@ -117,7 +119,7 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
         optimizer.build(weights_of(vae))
         if start.step:
             checkpoint_lib.assign(
-                checkpoint_lib.variables_of(vae, optimizer),
+                variables_of(vae, optimizer),
                 start.variables,
                 config.job_dir,
             )

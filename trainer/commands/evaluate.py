@@ -2,6 +2,7 @@
 
 import sys
 
+from trainer import files
 from trainer.runtime.command import run_command
 from trainer.runtime.flags import Usage, new_job_flags
 
@@ -46,7 +47,7 @@ def _load():
 
 def _evaluate(flags, stop, console):
     from trainer.evaluation import report
-    from trainer.job_dir.job_dir import publish_file, write_json
+    from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
 
     with open_trained(flags, console) as trained:
@@ -72,7 +73,7 @@ def _evaluate(flags, stop, console):
         for line in report.table(figures):
             console.line(line)
         # After the table: it is not lost where nothing can be written.
-        write_json(job.evaluation_path, figures)
+        files.write_json(job.evaluation_path, figures)
         publish_file(job, job.evaluation_path)
         console.line(
             f"The same in {job.location}/{job.evaluation_path.name}, with the "

@@ -42,7 +42,7 @@ def _load():
 
 
 def _export(parsed, stop, console):
-    from trainer.job_dir.job_dir import publish_folder
+    from trainer.job_dir.open import publish_folder
     from trainer.model.export import save_models
     from trainer.model.trained import open_trained
 

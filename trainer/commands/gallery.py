@@ -36,7 +36,7 @@ def _load():
 
 def _make_gallery(flags, stop, console):
     from trainer.gallery import page
-    from trainer.job_dir.job_dir import publish_file
+    from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
     from trainer.pictures import album
     from trainer.tracking.rows import read_rows

@@ -53,7 +53,7 @@ def _load():
 
 
 def _generate(parsed, stop, console):
-    from trainer.job_dir.job_dir import publish_folder
+    from trainer.job_dir.open import publish_folder
     from trainer.model.trained import open_trained
     from trainer.pictures import album, grids, plots
 

@@ -7,7 +7,7 @@ from trainer.data.order import binary_images
 from trainer.distributed.calls import Workers
 from trainer.evaluation import log_likelihood as log_likelihood_lib
 from trainer.evaluation.held_out import Evaluator
-from trainer.job_dir.job_dir import versions
+from trainer.job_dir.record import versions
 from trainer.model import inference
 from trainer.model.objective import log_normalizer
 

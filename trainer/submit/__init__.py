@@ -1,1 +1,0 @@
-"""Job specs from one description, and sending them. No TensorFlow here."""

@@ -10,6 +10,7 @@ from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
+from trainer.model.weights import variables_of
 from trainer.pictures import grids
 from trainer.tracking.rows import count_rows, rows_until
 from trainer.tracking.summaries import Summaries
@@ -136,7 +137,7 @@ class Recorder:
             due=moment.due,
             test_loss=moment.held_out_loss,
             variables=checkpoint_lib.snapshot(
-                checkpoint_lib.variables_of(self._vae, self._optimizer)
+                variables_of(self._vae, self._optimizer)
             ),
             rows=count_rows(
                 rows_until(self.rows, moment.step, bool(moment.due))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import small_job
 from trainer.commands import evaluate, export, gallery, generate
-from trainer.data import datasets
+from trainer.data import sources
 from trainer.job import train_and_evaluate
 from trainer.model import inference
 from trainer.model.trained import Trained
@@ -27,7 +27,7 @@ SENTENCE = (
 STAGES = {
     "evaluate, loading": (evaluate, evaluate, "_load"),
     "evaluate, data": (evaluate, Trained, "data"),
-    "evaluate, download": (evaluate, datasets, "load"),
+    "evaluate, download": (evaluate, sources, "load"),
     "evaluate, encoding": (evaluate, inference, "encode_many"),
     "generate, loading": (generate, generate, "_load"),
     "generate, data": (generate, Trained, "data"),

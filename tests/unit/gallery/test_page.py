@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import small_job
-from tests.unit.data.test_datasets import write_idx_folder
+from tests.tools.idx import write_idx_folder
 from trainer.commands import gallery, generate
 from trainer.data import synthetic
 from trainer.gallery import page as page_lib

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trainer.config import TrainConfig
 from trainer.model import VAE, Sampler, build_decoder, build_encoder
 from trainer.model.build import build_vae
-from trainer.model.step import weights_of
+from trainer.model.weights import weights_of
 
 
 def settings(layer):

@@ -5,7 +5,7 @@ import pytest
 
 from trainer.errors import ConfigError
 from trainer.job import train_and_evaluate
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import JobDir
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.flags import parse_flags
