@@ -10,7 +10,7 @@ import sys
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
 from trainer.config import parse_flags
-from trainer.data import datasets
+from trainer.data import sources
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
@@ -139,7 +139,7 @@ def main():
     settings = json.loads(sys.argv[1])
     turn = Turn()
     config = parse_flags(settings["flags"])
-    data = datasets.load(config, Console(), StopSignal())
+    data = sources.load(config, Console(), StopSignal())
     images = data.train_images.astype("float32") / 255
     dataset = (
         tf.data.Dataset.from_tensor_slices(images)

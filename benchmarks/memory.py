@@ -112,14 +112,14 @@ def main():
     with quiet_tensorflow():
         from trainer import job as train
     parts.end("imports")
-    load = train.datasets.load
+    load = train.sources.load
 
     def load_and_end(*args, **kwargs):
         data = load(*args, **kwargs)
         parts.end("reading the data")
         return data
 
-    train.datasets.load = load_and_end
+    train.sources.load = load_and_end
     train.train_and_evaluate(config, console=_PartsConsole(parts))
     parts.end("pictures and export")
     print(json.dumps(parts.peaks))

@@ -12,7 +12,7 @@ import sys
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn
 from trainer.config import parse_flags
-from trainer.data import datasets
+from trainer.data import sources
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 
@@ -81,7 +81,7 @@ def main():
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     config = parse_flags(settings["flags"])
-    data = datasets.load(config, Console(), StopSignal())
+    data = sources.load(config, Console(), StopSignal())
     images = torch.from_numpy(data.train_images.astype("float32") / 255)
     images = images.permute(0, 3, 1, 2)
     layout = (

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 
 from benchmarks.contenders import Contender
-from trainer.data import datasets
+from trainer.data import idx, sources
 from trainer.runtime.console import Console
 
 # A job of a benchmark never comes to its end, nor to an evaluation.
@@ -98,8 +98,8 @@ def data_flags(data_dir, console):
     """
     if data_dir:
         return [f"--data_dir={pathlib.Path(data_dir).resolve()}"]
-    cache = datasets.keras_cache()
-    if all(datasets.find(cache, name) for name in datasets.FASHION_MNIST_MD5):
+    cache = sources.keras_cache()
+    if all(idx.find(cache, name) for name in sources.FASHION_MNIST_MD5):
         return []
     console.line(
         f"There is no Fashion-MNIST in {cache} and no --data_dir was given: "

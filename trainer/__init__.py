@@ -19,7 +19,8 @@ def load(job_dir, checkpoint="last"):
 
     Raises:
         trainer.errors.JobDirError: there is no such job or checkpoint.
+        trainer.errors.ConfigError: this version cannot read its record.
     """
-    from trainer.job_dir import checkpoint as checkpoint_lib
+    from trainer.model import trained
 
-    return checkpoint_lib.load_model(job_dir, checkpoint)
+    return trained.load_model(job_dir, checkpoint)

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -30,6 +31,12 @@ def write_atomically(path, content):
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def write_json(path, value):
+    """Writes a JSON value to `path`, whole or not at all."""
+    text = json.dumps(value, indent=2) + "\n"
+    write_atomically(path, text.encode())
 
 
 def sync(path):

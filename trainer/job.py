@@ -7,10 +7,11 @@ import time
 
 import keras
 
-from trainer import __version__
+from trainer import __version__, files
 from trainer.commands import export
 from trainer.config import TrainConfig
-from trainer.data import datasets, order
+from trainer.data import order, sources
+from trainer.data.dataset import Dataset
 from trainer.distributed import (
     devices as cluster_lib,
     peers as peers_lib,
@@ -28,10 +29,11 @@ from trainer.errors import (
 from trainer.evaluation.held_out import Evaluator, has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
-from trainer.job_dir.job_dir import open_to_write, write_json
+from trainer.job_dir.open import open_to_write
 from trainer.model import optimizer as optimizer_lib
-from trainer.model.step import make_train_steps, weights_of
+from trainer.model.step import make_train_steps
 from trainer.model.vae import VAE, build_vae
+from trainer.model.weights import variables_of, weights_of
 from trainer.pictures import drawing
 from trainer.runtime import platform
 from trainer.runtime.console import Console
@@ -129,7 +131,7 @@ def _lead(config, stop, console, kept, peers=None):
         cluster = cluster_lib.connect(config, peers and peers.topology)
         stop.check()
         recorded_name = job.record()["data"]["name"] if job.exists else None
-        data = datasets.load(config, console, stop, recorded_name=recorded_name)
+        data = sources.load(config, console, stop, recorded_name=recorded_name)
         jit_compile = _resolve_jit(config, cluster)
         # Before anything is refused that only other data brings about.
         if job.exists:
@@ -187,8 +189,8 @@ def _follow(config, stop, console, kept, peers):
     )
     cluster = cluster_lib.connect(config, peers.topology)
     ((theirs, _),) = peers.hear("data")
-    datasets.check_folder(config, theirs["name"])
-    data = datasets.load(config, console, stop, recorded_name=theirs["name"])
+    sources.check_folder(config, theirs["name"])
+    data = sources.load(config, console, stop, recorded_name=theirs["name"])
     jit_compile = _resolve_jit(config, cluster)
     ours = _fingerprint(data, jit_compile, cluster)
     if ours != theirs:
@@ -244,7 +246,7 @@ def _find_start(job, config, console):
                 "--job_dir, or use --resume=auto to start one."
             )
         return nothing
-    datasets.check_folder(config, job.check_settings(config))
+    sources.check_folder(config, job.check_settings(config))
     start = checkpoint_lib.restore_newest(job, console)
     if start is None:
         return nothing
@@ -274,7 +276,7 @@ class _Loop:
 
     config: TrainConfig
     cluster: cluster_lib.Cluster
-    data: datasets.Dataset
+    data: Dataset
     schedule: order.Schedule
     vae: VAE
     optimizer: keras.optimizers.Optimizer
@@ -302,7 +304,7 @@ class _Loop:
             optimizer.build(weights_of(vae))
             if start.step:
                 checkpoint_lib.assign(
-                    checkpoint_lib.variables_of(vae, optimizer),
+                    variables_of(vae, optimizer),
                     start.variables,
                     config.job_dir,
                 )
@@ -444,7 +446,7 @@ def _finish(job, config, vae, data, recorder, stop, console, started):
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
     run_cards.write_end(job, data.held_out)
-    write_json(job.finished_path, dataclasses.asdict(result))
+    files.write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "
         f"Pictures: {job.location}/plots  Curves: tensorboard --logdir "

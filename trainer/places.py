@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 import unicodedata
@@ -107,6 +108,12 @@ def parse_local(text, flag):
             f"{flag}={place} is in a bucket; give a folder of this machine."
         )
     return pathlib.Path(place.path)
+
+
+def cache_folder():
+    """Returns where this machine keeps copies of what is in buckets."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "vae-trainer"
 
 
 def _in_bucket(text, flag):

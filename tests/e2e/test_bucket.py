@@ -7,12 +7,12 @@ import pytest
 
 import trainer
 from tests.fakes import gcs
+from tests.tools.idx import write_idx_folder
 from tests.tools.job_places import BucketPlace
 from tests.tools.small_jobs import SMALL, wait_for
 from tests.tools.soak import differences
-from tests.unit.data.test_datasets import write_idx_folder
-from trainer.job_dir import checkpoint
 from trainer.job_dir.bucket.claim import STALE_SECONDS
+from trainer.model.weights import variables_of
 
 TWO_EPOCHS = (*SMALL, "--epochs=2")
 IMPATIENT = "--storage_timeout_seconds=3"
@@ -87,7 +87,7 @@ def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     vae = trainer.load("gs://bucket/job", 20)
-    variables = checkpoint.variables_of(vae, None)
+    variables = variables_of(vae, None)
     assert "decoder/decoder_dense/kernel" in variables
 
 

@@ -16,7 +16,7 @@ from trainer import arithmetic
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
 from trainer.job import train_and_evaluate
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import JobDir
 
 JOBS = pathlib.Path(__file__).parents[1] / "jobs"
 VERSIONS = sorted(path.name for path in JOBS.iterdir())

@@ -9,13 +9,14 @@ import tensorflow as tf
 
 import trainer
 from tests.tools.soak import differences
-from trainer.data import datasets, order
+from trainer.data import order, sources
 from trainer.distributed import devices
 from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
 from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import JobDir
 from trainer.model.vae import build_vae
+from trainer.model.weights import variables_of
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 
@@ -272,7 +273,7 @@ def test_first_loss_is_that_of_the_first_batch_by_hand(small_config):
     from trainer.model import objective, vae
     from trainer.runtime.console import Console
 
-    data = datasets.load(config, Console(), StopSignal())
+    data = sources.load(config, Console(), StopSignal())
     vae = vae.build_vae(config, data.image_shape)
     schedule = order.Schedule.of(config, 320)
     examples = order.examples_of_step(
@@ -382,7 +383,7 @@ def test_a_binary_job_is_watched_on_its_validation_images(small_config, capsys):
 def test_weights_hardly_move_with_a_large_epsilon(small_config):
     config = small_config(adam_epsilon=1e6, max_steps=3)
     train_and_evaluate(config)
-    first = checkpoint.variables_of(build_vae(config, (28, 28, 1)), None)
+    first = variables_of(build_vae(config, (28, 28, 1)), None)
     for name, weight in weights_of(config).items():
         if name in first:
             np.testing.assert_allclose(weight, first[name], atol=1e-6)
@@ -491,7 +492,7 @@ def test_a_finished_job_loads_as_a_model(small_config):
     vae = trainer.load(config.job_dir)
     best = trainer.load(config.job_dir, "best")
     saved = weights_of(config)
-    for name, variable in checkpoint.variables_of(vae, None).items():
+    for name, variable in variables_of(vae, None).items():
         np.testing.assert_array_equal(variable.numpy(), saved[name])
     assert best.encoder.count_params() == vae.encoder.count_params()
     finished = json.loads(JobDir(config.job_dir).finished_path.read_text())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.conftest import small_job
 from trainer import places
 from trainer.errors import ConfigError
-from trainer.job_dir.job_dir import open_to_read
+from trainer.job_dir.open import open_to_read
 from trainer.runtime.console import Console
 
 

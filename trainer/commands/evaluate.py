@@ -4,7 +4,7 @@ import sys
 
 from absl import flags
 
-from trainer import config as config_lib
+from trainer import config as config_lib, files
 from trainer.errors import ConfigError
 from trainer.runtime.command import quiet_tensorflow, report_errors
 from trainer.runtime.stop_signal import StopSignal
@@ -53,7 +53,7 @@ def _check_flags(flag_values):
 
 
 def _evaluate(flag_values, stop):
-    from trainer.job_dir.job_dir import publish_file, write_json
+    from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
     from trainer.runtime.console import Console
 
@@ -80,7 +80,7 @@ def _evaluate(flag_values, stop):
         for line in table(figures):
             console.line(line)
         # After the table: it is not lost where nothing can be written.
-        write_json(job.evaluation_path, figures)
+        files.write_json(job.evaluation_path, figures)
         publish_file(job, job.evaluation_path)
         console.line(
             f"The same in {job.location}/{job.evaluation_path.name}, with the "
@@ -95,7 +95,7 @@ def _figures(vae, config, data, samples, repeats, console, stop):
     from trainer.distributed.agreement import Agreement
     from trainer.evaluation import log_likelihood as importance
     from trainer.evaluation.held_out import Evaluator
-    from trainer.job_dir.job_dir import versions
+    from trainer.job_dir.record import versions
     from trainer.model.objective import log_normalizer
 
     images = data.test_images

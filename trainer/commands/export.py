@@ -81,7 +81,7 @@ def main():
 
 
 def _export(flag_values):
-    from trainer.job_dir.job_dir import publish_folder
+    from trainer.job_dir.open import publish_folder
     from trainer.model.trained import open_trained
     from trainer.runtime.console import Console
 

@@ -28,7 +28,7 @@ def main():
 def _make_gallery(flag_values):
     from trainer.commands import generate
     from trainer.gallery import page
-    from trainer.job_dir.job_dir import publish_file
+    from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
     from trainer.runtime.console import Console
     from trainer.runtime.stop_signal import StopSignal

@@ -111,7 +111,7 @@ def draw(trained, data, rows, seed, console):
 
 
 def _generate(flag_values):
-    from trainer.job_dir.job_dir import publish_folder
+    from trainer.job_dir.open import publish_folder
     from trainer.model.trained import open_trained
     from trainer.pictures import drawing
     from trainer.runtime.console import Console

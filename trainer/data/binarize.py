@@ -25,7 +25,7 @@ def split_and_draw(data):
     float32, for the validation images, then for the test images.
 
     Args:
-        data: a `datasets.Dataset`.
+        data: a `Dataset`.
 
     Returns:
         A `Dataset` whose `validation_images` and `test_images` are uint8, 0

@@ -17,8 +17,7 @@ import numpy as np
 
 from trainer import files
 from trainer.errors import JobDirError
-from trainer.job_dir.job_dir import checkpoint_name, open_to_read
-from trainer.runtime.console import Console
+from trainer.job_dir.layout import checkpoint_name
 
 _FOLDER = re.compile(r"step-(\d{7,})$")
 STATE, _MANIFEST = "state.npz", "manifest.json"
@@ -48,24 +47,6 @@ class Checkpoint:
     test_loss: float | None
     variables: dict[str, np.ndarray]
     rows: dict[str, int] | None = None
-
-
-def variables_of(vae, optimizer):
-    """Returns the variables of a training state, by name.
-
-    Args:
-        vae: a `trainer.model.vae.VAE`.
-        optimizer: a built Keras optimizer, or None for the weights alone.
-    """
-    named = {
-        f"{part.name}/{variable.path}": variable
-        for part in (vae.encoder, vae.decoder)
-        for variable in part.trainable_variables
-    }
-    named |= {variable.path: variable for variable in vae.likelihood_weights}
-    if optimizer is not None:
-        named |= {f"optimizer/{v.path}": v for v in optimizer.variables}
-    return named
 
 
 def snapshot(variables):
@@ -298,22 +279,6 @@ def test_losses(job, steps):
         if manifest["test_loss"] is not None:
             losses[step] = manifest["test_loss"]
     return losses
-
-
-def load_model(job_dir, wanted="last"):
-    """Returns the `VAE` of a job directory; see `trainer.load`."""
-    with open_to_read(job_dir, Console()) as job:
-        job.record()  # Says so when there is no job at all.
-        return model_of(job, select(job, str(wanted)))
-
-
-def model_of(job, checkpoint):
-    """Returns a `VAE` with the weights of a checkpoint of a job."""
-    from trainer.model.vae import build_vae
-
-    vae = build_vae(job.config(), tuple(job.record()["data"]["image_shape"]))
-    assign(variables_of(vae, None), checkpoint.variables, job.location)
-    return vae
 
 
 def _set_aside(job, step):

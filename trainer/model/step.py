@@ -5,15 +5,7 @@ import tensorflow as tf
 from trainer import randomness
 from trainer.distributed.agreement import agree
 from trainer.model import objective
-
-
-def weights_of(vae):
-    """Returns the trainable variables of a `VAE`, encoder first."""
-    return [
-        *vae.encoder.trainable_variables,
-        *vae.decoder.trainable_variables,
-        *vae.likelihood_weights,
-    ]
+from trainer.model.weights import weights_of
 
 
 def sum_of_parts(function, parts, *batches):

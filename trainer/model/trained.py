@@ -4,10 +4,12 @@ import contextlib
 import dataclasses
 
 from trainer.config import TrainConfig
-from trainer.data import datasets
+from trainer.data import sources
 from trainer.job_dir import checkpoint
-from trainer.job_dir.job_dir import JobDir, open_to_read
-from trainer.model.vae import VAE
+from trainer.job_dir.open import JobDir, open_to_read
+from trainer.model.vae import VAE, build_vae
+from trainer.model.weights import variables_of
+from trainer.runtime.console import Console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Trained:
         """Returns the `Dataset` that the model was trained on.
 
         Raises:
-            As `datasets.load`.
+            As `sources.load`.
             DataError: it is not what it was.
         """
-        data = datasets.load(
+        data = sources.load(
             self.config,
             console,
             stop,
@@ -43,13 +45,19 @@ class Trained:
         return data
 
 
+def load_model(job_dir, wanted="last"):
+    """Returns the `VAE` of a job directory; see `trainer.load`."""
+    with open_to_read(job_dir, Console()) as job:
+        return _load(job, str(wanted)).vae
+
+
 @contextlib.contextmanager
 def open_trained(flag_values, console):
     """Reads the checkpoint that the flags of a command name.
 
     Args:
         flag_values: as from `config.new_job_flags`, parsed.
-        console: a `progress.Console`.
+        console: a `Console`.
 
     Yields:
         A `Trained`. The job directory of a bucket is there during the block.
@@ -58,7 +66,14 @@ def open_trained(flag_values, console):
         JobDirError: there is no such job or checkpoint, or it is damaged.
     """
     with open_to_read(flag_values["job_dir"].value, console) as job:
-        job.record()  # Says so when there is no job at all.
-        saved = checkpoint.select(job, flag_values["checkpoint"].value)
-        vae = checkpoint.model_of(job, saved)
-        yield Trained(job, job.config(), saved.step, vae)
+        yield _load(job, flag_values["checkpoint"].value)
+
+
+def _load(job, wanted):
+    """Returns the `Trained` of a checkpoint: see `checkpoint.select`."""
+    # First of all: it says so when there is no job.
+    record, config = job.record(), job.config()
+    saved = checkpoint.select(job, wanted)
+    vae = build_vae(config, tuple(record["data"]["image_shape"]))
+    checkpoint.assign(variables_of(vae, None), saved.variables, job.location)
+    return Trained(job, config, saved.step, vae)

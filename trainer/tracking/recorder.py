@@ -10,6 +10,7 @@ from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
+from trainer.model.weights import variables_of
 from trainer.pictures import drawing
 from trainer.tracking.summaries import Summaries, count_rows, rows_until
 
@@ -153,7 +154,7 @@ class Recorder:
             due=due,
             test_loss=test_loss,
             variables=checkpoint_lib.snapshot(
-                checkpoint_lib.variables_of(self._vae, self._optimizer)
+                variables_of(self._vae, self._optimizer)
             ),
             rows=count_rows(rows_until(self.rows, step, bool(due))),
         )

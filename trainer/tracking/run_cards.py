@@ -28,7 +28,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from trainer import files
-from trainer.job_dir.job_dir import MATHEMATICS
+from trainer.job_dir.record import MATHEMATICS
 from trainer.tracking.summaries import (
     CURVES,
     curve_tag,

@@ -7,7 +7,7 @@ import pytest
 
 import trainer
 from tests.conftest import small_job
-from tests.unit.data.test_datasets import write_idx_folder
+from tests.tools.idx import write_idx_folder
 from trainer.commands import evaluate
 from trainer.job import train_and_evaluate
 

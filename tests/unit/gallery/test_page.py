@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import small_job
-from tests.unit.data.test_datasets import write_idx_folder
+from tests.tools.idx import write_idx_folder
 from trainer.commands import gallery, generate
 from trainer.gallery import charts
 from trainer.job import train_and_evaluate

@@ -11,13 +11,14 @@ from trainer.errors import JobDirError, NonFiniteError
 from trainer.job_dir import checkpoint
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import open_to_write
 from trainer.model.vae import build_vae
+from trainer.model.weights import variables_of
 
 
 @pytest.fixture
-def job(tmp_path):
-    with JobDir(tmp_path / "job").claim() as job:
+def job(small_config, console, stop):
+    with open_to_write(small_config(), console, stop) as job:
         yield job
 
 
@@ -264,7 +265,7 @@ def test_a_folder_without_a_job_is_said(tmp_path):
 
 def test_variables_of_another_model_are_refused():
     vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
-    variables = checkpoint.variables_of(vae, None)
+    variables = variables_of(vae, None)
     arrays = checkpoint.snapshot(variables)
     with pytest.raises(JobDirError, match="holds no variable encoder/"):
         checkpoint.assign(variables, {}, "here")
@@ -275,7 +276,7 @@ def test_variables_of_another_model_are_refused():
 
 def test_a_snapshot_does_not_change_with_the_model():
     vae = build_vae(TrainConfig(latent_dim=3), (8, 8, 1))
-    variables = checkpoint.variables_of(vae, None)
+    variables = variables_of(vae, None)
     before = checkpoint.snapshot(variables)
     for variable in variables.values():
         variable.assign_add(np.ones(variable.shape, np.float32))

@@ -6,7 +6,6 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from trainer.config import TrainConfig
-from trainer.model.step import weights_of
 from trainer.model.vae import (
     VAE,
     Sampler,
@@ -14,6 +13,7 @@ from trainer.model.vae import (
     build_encoder,
     build_vae,
 )
+from trainer.model.weights import weights_of
 
 
 def settings(layer):

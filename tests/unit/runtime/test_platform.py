@@ -6,7 +6,7 @@ import pytest
 from trainer.config import parse_flags
 from trainer.errors import ConfigError
 from trainer.job import train_and_evaluate
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import JobDir
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 

@@ -13,7 +13,7 @@ from tests.unit.test_job import BINARY, StopAfterRows, rows_of
 from trainer.errors import InterruptedJobError, JobDirError
 from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import JobDir
 
 # Ten steps an epoch. Train rows of steps 5, 10, 15 and 20 and evaluations at
 # 10 and 20, which is where the checkpoints are.

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing import (
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.projector import projector_plugin
 
-from trainer.data.datasets import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import InterruptedJobError
 from trainer.model.vae import build_vae
 from trainer.pictures import drawing

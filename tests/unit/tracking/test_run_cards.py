@@ -17,11 +17,12 @@ from tensorboard.plugins.hparams import (
 )
 
 from tests.unit.test_job import StopAfterRows
-from trainer.data import datasets
+from trainer import files
+from trainer.data import sources
 from trainer.distributed import devices
 from trainer.errors import InterruptedJobError
 from trainer.job import train_and_evaluate
-from trainer.job_dir.job_dir import JobDir, write_json
+from trainer.job_dir.open import JobDir, open_to_write
 from trainer.tracking import run_cards
 from trainer.tracking.summaries import Summaries
 
@@ -66,13 +67,13 @@ def rows_of_hparams(logdir):
 def job(small_config, console, stop):
     """The directory of a job that has just started."""
     config = small_config(data_url="https://user:secret@example.com")
-    with JobDir(config.job_dir).claim() as job:
+    with open_to_write(config, console, stop) as job:
         start_session(job, config, console, stop)
         yield job
 
 
 def start_session(job, config, console, stop):
-    data = datasets.load(config, console, stop)
+    data = sources.load(config, console, stop)
     job.write_record(config, data, False, devices.connect(config))
     run_cards.write(job, "test")
 
@@ -220,7 +221,7 @@ def test_the_losses_come_first_with_both_curves_in_a_chart(job):
 def test_the_layouts_of_several_jobs_are_one(job, tmp_path):
     other = JobDir(tmp_path / "other")
     other.root.mkdir()
-    write_json(other.config_path, job.record() | {"jit_compile": True})
+    files.write_json(other.config_path, job.record() | {"jit_compile": True})
     run_cards.write(other, "test")
     both = custom_scalars_plugin.CustomScalarsPlugin(board(tmp_path))
     one = custom_scalars_plugin.CustomScalarsPlugin(board(job.root))

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing import (
 )
 
 from trainer.errors import JobDirError
-from trainer.job_dir.job_dir import JobDir
+from trainer.job_dir.open import open_to_write
 from trainer.pictures import charts
 from trainer.tracking import summaries
 from trainer.tracking.summaries import EventWriter, Summaries
@@ -36,8 +36,8 @@ def curve(folder, tag="losses/total_loss"):
 
 
 @pytest.fixture
-def job(tmp_path):
-    with JobDir(tmp_path / "job").claim() as job:
+def job(small_config, console, stop):
+    with open_to_write(small_config(), console, stop) as job:
         yield job
 
 

@@ -58,6 +58,9 @@ class BucketClaim:
         machine: str, names the staging folder of this machine. Its `flock`
             is held, so an older claim with the same name is that of a job
             that died, and need not be waited for.
+
+    Attributes:
+        is_held: bool, whether it may lie in the bucket.
     """
 
     def __init__(self, store, machine):
@@ -71,6 +74,7 @@ class BucketClaim:
             }
         ).encode()
         self._info = None
+        self.is_held = False
         self._renewed = 0.0
         self._error = None
         self._lock = threading.Lock()
@@ -142,10 +146,17 @@ class BucketClaim:
         self._released.set()
         if self._info is not None and self._error is None:
             self._store.delete(NAME, self._info.generation)
+            self.is_held = False
 
     def _take(self, generation):
         started = time.monotonic()
-        self._info = self._store.write(NAME, self._content, generation)
+        # Also where the answer is lost.
+        self.is_held = True
+        try:
+            self._info = self._store.write(NAME, self._content, generation)
+        except ObjectChangedError:
+            self.is_held = False
+            raise
         self._renewed = started
 
     def _holder(self, found):

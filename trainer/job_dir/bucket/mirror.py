@@ -1,34 +1,24 @@
-"""Keeps a job directory in a bucket equal to a staging folder.
+"""Makes a job directory in a bucket equal to a staging folder.
 
 Training writes to the staging folder and never waits for the network. One
 thread publishes what is there, in an order that lets a reader of the bucket
 see only whole checkpoints, each after the rows that belong to it.
 """
 
-import concurrent.futures
 import contextlib
-import dataclasses
-import json
 import os
-import shutil
 import threading
 import time
 
 import google_crc32c
 
-from trainer import files
-from trainer.errors import (
-    JobDirError,
-    StorageUnavailableError,
-    TrainerError,
-)
-from trainer.job_dir.bucket import claim as claim_lib, ownership
+from trainer.errors import StorageUnavailableError, TrainerError
+from trainer.job_dir.bucket import ownership, published
 from trainer.job_dir.bucket.object_store import ObjectChangedError, crc32c
-from trainer.job_dir.job_dir import MIRROR_FILE
+from trainer.job_dir.bucket.pull import pull
 
 INTERVAL_SECONDS = 5.0
 _FINISHED, _MANIFEST = "finished.json", "manifest.json"
-_PARALLEL_DOWNLOADS = 8
 _APPENDED = ("metrics.jsonl", "logs/")
 _CHECKPOINTS = "checkpoints/"
 # What a command may have written while the job was running.
@@ -36,30 +26,22 @@ _OF_COMMANDS = ("plots/", "export/")
 _NAMED_IN_ERRORS = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class _Published:
-    """What the bucket holds of a file."""
-
-    generation: int
-    size: int
-    crc32c: int
-
-
 class Mirror:
     """Publishes a staging folder.
 
     Args:
-        job: the claimed `JobDir` of the staging folder.
+        root: `pathlib.Path` of the staging folder, which is held.
         store: the `ObjectStore` of the job directory in the bucket.
-        claim: a `BucketClaim` that is held.
+        claim: a `BucketClaim`, held from `pull` on.
 
     Attributes:
         others: dict of `ObjectInfo` by name: what lies there and is not of
             this job.
+        is_started: bool, whether `start` was called.
     """
 
-    def __init__(self, job, store, claim):
-        self._job = job
+    def __init__(self, root, store, claim):
+        self._root = root
         self._store = store
         self._claim = claim
         self.others = {}
@@ -75,46 +57,20 @@ class Mirror:
             target=self._work, name="mirror", daemon=True
         )
 
-    def pull(self, console):
-        """Makes the staging folder hold what the bucket holds.
-
-        A staging folder that this machine left behind is kept when nobody
-        has written to the bucket since: it holds all of that, and what could
-        not be sent.
-
-        Raises:
-            ObjectChangedError: an object is damaged.
-            JobDirError: an object of others is where the job would write.
-        """
-        store, remote = self._store, self._store.list()
-        store.owner = ownership.find(store, remote) or self._job.id()
-        remote = claim_lib.clear(store, remote)
-        ours, self.others = ownership.split(remote, store.owner)
-        ownership.refuse_clashes(store, ours, self.others)
-        if self.others:
-            console.line(ownership.others_sentence(store, self.others))
-        if ownership.is_unmarked(remote):
-            ownership.mark(store, ours, console)
-        for name, info in _litter(ours).items():
-            store.delete(name, info.generation)
-            del ours[name]
-        self._published = self._read_record()
-        if {n: p.generation for n, p in self._published.items()} == {
-            n: info.generation for n, info in ours.items()
-        }:
-            return
-        self._clear()
-        self._published = {
-            name: _Published(info.generation, info.size, info.crc32c)
-            for name, info in ours.items()
-        }
-        download(store, ours, self._job.root, console)
-        self._write_record()
+    def pull(self, job_id, console):
+        """Makes the staging folder hold what the bucket holds: `pull.pull`."""
+        self._published, self.others = pull(
+            self._store, self._root, job_id, console
+        )
 
     def start(self):
         """Starts to publish, every few seconds."""
         self.is_started = True
         self._thread.start()
+
+    def is_needed(self):
+        """Whether the staging folder may have what the bucket does not."""
+        return self.is_started and bool(self._local_files())
 
     def check(self):
         """Raises what stopped the publishing, if anything did.
@@ -179,7 +135,7 @@ class Mirror:
             named += f" and {len(missing) - _NAMED_IN_ERRORS} more"
         return type(error)(
             f"Not everything is in {self._store.url}: {error} Missing: "
-            f"{named or 'nothing'}; it is kept in {self._job.root}, and the "
+            f"{named or 'nothing'}; it is kept in {self._root}, and the "
             "next start on this machine sends it."
         )
 
@@ -242,7 +198,7 @@ class Mirror:
                 try:
                     files_by_name = {
                         name: attempt.enter_context(
-                            open(self._job.root / name, "rb")
+                            open(self._root / name, "rb")
                         )
                         for name in names
                     }
@@ -270,7 +226,7 @@ class Mirror:
         # What is not there any more is deleted when the next round looks.
         with (
             contextlib.suppress(FileNotFoundError),
-            open(self._job.root / name, "rb") as file,
+            open(self._root / name, "rb") as file,
         ):
             self._replace(name, file)
 
@@ -292,7 +248,7 @@ class Mirror:
         """Sends what was added to a file, or all of it if it was rewritten."""
         known = self._published.get(name)
         try:
-            with open(self._job.root / name, "rb") as file:
+            with open(self._root / name, "rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
                 start = known.crc32c if known is not None else None
                 if known is not None and self._seen.get(name) != inode:
@@ -336,22 +292,20 @@ class Mirror:
         self._store.delete(name, self._published[name].generation)
         del self._published[name]
         self._seen.pop(name, None)
-        self._write_record()
+        published.write(self._root, self._published)
 
     def _note(self, name, info):
         self._sent_files += 1
-        self._published[name] = _Published(
-            info.generation, info.size, info.crc32c
-        )
-        self._write_record()
+        self._published[name] = published.Published.of(info)
+        published.write(self._root, self._published)
 
     def _local_files(self):
         """Returns the names of the files that belong in the bucket."""
         return {
             name
-            for folder, _, file_names in os.walk(self._job.root)
+            for folder, _, file_names in os.walk(self._root)
             for name in (
-                os.path.relpath(os.path.join(folder, name), self._job.root)
+                os.path.relpath(os.path.join(folder, name), self._root)
                 for name in file_names
             )
             if ownership.is_file(name)
@@ -360,109 +314,19 @@ class Mirror:
     def _pending(self):
         """Returns the bytes that are not in the bucket, by name."""
         pending = {}
-        published = dict(self._published)
+        sent = dict(self._published)
         for name in self._local_files():
             with contextlib.suppress(FileNotFoundError):
-                size = (self._job.root / name).stat().st_size
-                known = published.get(name)
+                size = (self._root / name).stat().st_size
+                known = sent.get(name)
                 if known is None:
                     pending[name] = size
                 elif known.size != size:
                     pending[name] = abs(size - known.size)
         return pending
 
-    def _clear(self):
-        for path in self._job.root.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "claim.lock" and not path.name.startswith("."):
-                path.unlink()
-
-    def _read_record(self):
-        try:
-            record = json.loads((self._job.root / MIRROR_FILE).read_bytes())
-        except FileNotFoundError:
-            return {}
-        return {
-            name: _Published(*values)
-            for name, values in record.items()
-            # An earlier version took all that lay there for the job's.
-            if ownership.is_file(name)
-        }
-
-    def _write_record(self):
-        record = {
-            name: dataclasses.astuple(published)
-            for name, published in self._published.items()
-        }
-        files.write_atomically(
-            self._job.root / MIRROR_FILE, json.dumps(record).encode()
-        )
-
 
 def _order_of_checkpoints(name):
     """By step, which has 7 digits or more; of each the manifest last."""
     folder = name.rpartition("/")[0]
     return len(folder), folder, name.endswith(_MANIFEST)
-
-
-def _litter(ours):
-    """What killed sessions left: half checkpoints, and parts of files."""
-    whole = {
-        name.rpartition("/")[0]
-        for name in ours
-        if name.endswith(f"/{_MANIFEST}")
-    }
-    return {
-        name: info
-        for name, info in ours.items()
-        if ownership.is_tail(name)
-        or (
-            name.startswith(_CHECKPOINTS)
-            and name.rpartition("/")[0] not in whole
-        )
-    }
-
-
-def download(store, objects, folder, console):
-    """Downloads objects in parallel, each checked against its CRC32C.
-
-    A checkpoint's file that is damaged is left out: whoever reads that
-    checkpoint will find it damaged, and use the one before.
-
-    Args:
-        store: an `ObjectStore`.
-        objects: dict of `ObjectInfo` by name.
-        folder: `pathlib.Path` to put them in.
-        console: shows the progress.
-
-    Raises:
-        ObjectChangedError: another object is damaged, or changed meanwhile.
-    """
-
-    def fetch(name, info):
-        try:
-            content = store.read(name, info.generation)
-        except ObjectChangedError:
-            if name.startswith(_CHECKPOINTS):
-                return info.size
-            raise
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise JobDirError(
-                f"{store.url}/{name} would land outside of {folder}; remove "
-                "that object."
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(path, content)
-        return info.size
-
-    total = sum(info.size for info in objects.values())
-    with (
-        console.byte_bar(f"Downloading {store.url}", total) as advance,
-        concurrent.futures.ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool,
-    ):
-        for done in concurrent.futures.as_completed(
-            [pool.submit(fetch, *item) for item in objects.items()]
-        ):
-            advance(done.result())

@@ -1,22 +1,16 @@
-"""A job directory in a bucket: claimed, staged on this machine, mirrored."""
+"""A job directory in a bucket: claimed, and mirrored; or copied, to read."""
 
 import contextlib
 import pathlib
 import tempfile
-import uuid
 
-from trainer import files, places
 from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError, TrainerError
-from trainer.job_dir.bucket import mirror as mirror_lib, ownership
+from trainer.job_dir.bucket import ownership, staging
 from trainer.job_dir.bucket.claim import BucketClaim
+from trainer.job_dir.bucket.download import download
+from trainer.job_dir.bucket.mirror import Mirror
 from trainer.job_dir.bucket.object_store import ObjectStore
-from trainer.job_dir.job_dir import (
-    MACHINE_FILE,
-    MIRROR_FILE,
-    JobDir,
-    cache_folder,
-)
 
 # A scheduler that sends SIGTERM kills 30 seconds later.
 _STOP_SECONDS = 20.0
@@ -25,46 +19,86 @@ _RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
 
 
 @contextlib.contextmanager
-def open_to_write(config, console, stop):
-    """As `job_dir.open_to_write`, of a bucket."""
-    store = ObjectStore(config.job_dir, config.storage_timeout_seconds)
-    staging = staging_folder(store.url)
-    with JobDir(staging, store.url).claim() as job:
-        _take_over_earlier_staging(job)
-        claim = BucketClaim(store, _machine_of(staging))
-        claim.acquire(console, stop)
-        try:
-            job.store = store
-            job.mirror = mirror_lib.Mirror(job, store, claim)
-            job.mirror.pull(console)
-            job.new_id = store.owner
-            try:
-                yield job
-            except InterruptedJobError:
-                job.mirror.finish(_STOP_SECONDS, console)
-                raise
-            except BaseException:
-                # What went wrong matters more than what is not sent yet.
-                if job.mirror.is_started:
-                    with contextlib.suppress(TrainerError):
-                        job.mirror.finish(_STOP_SECONDS, console)
-                raise
-            job.mirror.finish(
-                config.storage_timeout_seconds, console, extend=True
-            )
-        finally:
-            # One that cannot be released goes stale.
-            with contextlib.suppress(TrainerError):
-                claim.release()
+def mirrored(store, root, job_id, seconds, console, stop):
+    """Holds a job directory in a bucket, and publishes its staging folder.
+
+    The bucket holds everything when the block has ended without an error, or
+    with an `InterruptedJobError`. A staging folder that was new is new again
+    when the block fails and nothing was to be published yet.
+
+    Args:
+        store: the `ObjectStore` of the job directory.
+        root: `pathlib.Path` of the staging folder, which is held.
+        job_id: callable, as for `pull.pull`.
+        seconds: how long the last upload may come to a standstill.
+        console: a `Console`.
+        stop: a `StopSignal`.
+
+    Yields:
+        A `Mirror`, which has pulled and is not started.
+
+    Raises:
+        JobDirError: another job holds it.
+        StorageUnavailableError: the bucket cannot be reached for now.
+    """
+    was_new = staging.is_new(root)
+    claim = BucketClaim(store, staging.machine_of(root))
+    mirror = Mirror(root, store, claim)
+    try:
+        with _held(claim, console, stop):
+            mirror.pull(job_id, console)
+            with _finished(mirror, seconds, console):
+                yield mirror
+    except BaseException:
+        # A claim that is still there is taken over by the machine's name.
+        if was_new and not mirror.is_needed() and not claim.is_held:
+            staging.make_new(root)
+        raise
 
 
 @contextlib.contextmanager
-def open_to_read(location, console):
-    """As `job_dir.open_to_read`, of a bucket."""
+def _held(claim, console, stop):
+    claim.acquire(console, stop)
+    try:
+        yield
+    finally:
+        # One that cannot be released goes stale.
+        with contextlib.suppress(TrainerError):
+            claim.release()
+
+
+@contextlib.contextmanager
+def _finished(mirror, seconds, console):
+    """Publishes what is left when the block has ended."""
+    try:
+        yield
+    except InterruptedJobError:
+        mirror.finish(_STOP_SECONDS, console)
+        raise
+    except BaseException:
+        # What went wrong matters more than what is not sent yet.
+        if mirror.is_started:
+            with contextlib.suppress(TrainerError):
+                mirror.finish(_STOP_SECONDS, console)
+        raise
+    mirror.finish(seconds, console, extend=True)
+
+
+@contextlib.contextmanager
+def copied(location, console):
+    """Gives a temporary copy of what commands read of a job.
+
+    Args:
+        location: str, `gs://bucket/prefix`.
+        console: shows the progress.
+
+    Yields:
+        (root, store): the `pathlib.Path` of the copy, and the `ObjectStore`.
+    """
     store = ObjectStore(location, TrainConfig.storage_timeout_seconds)
     remote = store.list()
     with tempfile.TemporaryDirectory(prefix="vae-trainer-") as folder:
-        job = JobDir(folder, store.url)
+        root = pathlib.Path(folder)
         store.owner = ownership.find(store, remote)
         ours, _ = ownership.split(remote, store.owner)
         objects = {
@@ -72,83 +106,50 @@ def open_to_read(location, console):
             for name, info in ours.items()
             if name.startswith("checkpoints/") or name in _RECORDS
         }
-        mirror_lib.download(store, objects, job.root, console)
-        job.store = store
-        yield job
+        download(store, objects, root, console)
+        yield root, store
 
 
-def publish_folder(job, folder):
-    """As `job_dir.publish_folder`, of a bucket."""
-    _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+def publish(store, root, paths):
+    """Puts files into the bucket of a job that may be running.
 
+    Args:
+        store: the `ObjectStore` of the job directory.
+        root: `pathlib.Path` of a copy of it.
+        paths: list of `pathlib.Path` below `root`.
 
-def publish_file(job, path):
-    """As `job_dir.publish_file`, of a bucket."""
-    _publish(job, [path])
-
-
-def _publish(job, paths):
-    store = job.store
+    Raises:
+        JobDirError: an object that is not of the job has such a name.
+    """
     # Looked at again: the job may be running, and its objects may change.
-    remote = store.list()
-    ours, others = ownership.split(remote, store.owner)
+    ours, others = ownership.split(store.list(), store.owner)
     for path in paths:
-        name = str(path.relative_to(job.root))
+        name = str(path.relative_to(root))
         if name in others:
             raise ownership.clash(store, name)
         generation = ours[name].generation if name in ours else 0
         store.write(name, path.read_bytes(), generation)
 
 
-def staging_folder(location):
-    """Returns the folder of this machine where a job of a bucket is staged.
+def take_over(earlier, root):
+    """Moves what version 0.1.0 staged of a job to where it belongs now.
 
     Args:
-        location: str, `gs://bucket/prefix`.
+        earlier: `pathlib.Path` of that version's folder, which is held.
+        root: `pathlib.Path` of the staging folder, which is held.
     """
-    return cache_folder() / "staging" / places.parse(location).cache_name
-
-
-def _take_over_earlier_staging(job):
-    """Moves what version 0.1.0 staged of this job to where it belongs now.
-
-    There the staging folder of a job could lie in that of another one, whose
-    files are not touched.
-
-    Args:
-        job: the claimed `JobDir` of the staging folder.
-
-    Raises:
-        JobDirError: a process of that version works there.
-    """
-    place = places.parse(job.location)
-    earlier = cache_folder() / "jobs" / place.bucket / place.path
-    if (
-        not (earlier / MACHINE_FILE).exists()
-        or (job.root / MACHINE_FILE).exists()
-    ):
-        return
-    with JobDir(earlier, job.location).claim():
-        names = [
-            str(path.relative_to(earlier))
-            for path in earlier.rglob("*")
-            if path.is_file()
-        ]
-        ours = [
-            name
-            for name in names
-            if ownership.is_file(name) or name.startswith("damaged/")
-        ]
-        # The last two say that the others are there.
-        for name in (*ours, MIRROR_FILE, MACHINE_FILE):
-            if (earlier / name).exists():
-                (job.root / name).parent.mkdir(parents=True, exist_ok=True)
-                (earlier / name).rename(job.root / name)
-
-
-def _machine_of(staging):
-    """Returns a name that this machine's staging folder keeps."""
-    path = staging / MACHINE_FILE
-    if not path.exists():
-        files.write_atomically(path, uuid.uuid4().hex.encode())
-    return path.read_text(encoding="ascii")
+    names = [
+        str(path.relative_to(earlier))
+        for path in earlier.rglob("*")
+        if path.is_file()
+    ]
+    ours = [
+        name
+        for name in names
+        if ownership.is_file(name) or name.startswith("damaged/")
+    ]
+    # The last two say that the others are there.
+    for name in (*ours, staging.MIRROR_FILE, staging.MACHINE_FILE):
+        if (earlier / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (earlier / name).rename(root / name)

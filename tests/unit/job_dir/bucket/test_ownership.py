@@ -8,8 +8,8 @@ import pytest
 from tests.tools.job_places import STRANGERS
 from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError, JobDirError
-from trainer.job_dir import job_dir as job_dir_lib
-from trainer.job_dir.bucket import ownership, session as bucket_job
+from trainer.job_dir import lock, open as open_lib
+from trainer.job_dir.bucket import ownership
 from trainer.job_dir.bucket.object_store import OWNER, ObjectStore
 from trainer.runtime.stop_signal import StopSignal
 
@@ -45,7 +45,7 @@ def put(job, name, content):
 def session(console, location="gs://bucket/job", files=()):
     """One session of a job, which writes some files; returns its folder."""
     config = TrainConfig(job_dir=location)
-    with bucket_job.open_to_write(config, console, StopSignal()) as job:
+    with open_lib.open_to_write(config, console, StopSignal()) as job:
         for name, content in dict(files).items():
             put(job, name, content)
         job.start_publishing()
@@ -173,7 +173,7 @@ def test_what_comes_in_the_way_later_stops_the_job(bucket, console):
     session(console, files=FILES)
     with (
         pytest.raises(JobDirError, match=r"losses\.png is not of this job"),
-        bucket_job.open_to_write(CONFIG, console, StopSignal()) as job,
+        open_lib.open_to_write(CONFIG, console, StopSignal()) as job,
     ):
         bucket.write("job/plots/losses.png", b"theirs")
         put(job, "plots/losses.png", b"ours")
@@ -183,12 +183,12 @@ def test_what_comes_in_the_way_later_stops_the_job(bucket, console):
 
 def test_what_a_command_wrote_meanwhile_is_no_obstacle(bucket, console):
     session(console, files=FILES)
-    with bucket_job.open_to_write(CONFIG, console, StopSignal()) as job:
-        with job_dir_lib.open_to_read("gs://bucket/job", console) as reading:
+    with open_lib.open_to_write(CONFIG, console, StopSignal()) as job:
+        with open_lib.open_to_read("gs://bucket/job", console) as reading:
             put(reading, "plots/generated.png", b"a command's")
             put(reading, "export/encoder.keras", b"a command's")
-            job_dir_lib.publish_folder(reading, reading.plots)
-            job_dir_lib.publish_folder(reading, reading.export)
+            open_lib.publish_folder(reading, reading.plots)
+            open_lib.publish_folder(reading, reading.export)
         put(job, "plots/generated.png", b"the training's")
         put(job, "export/encoder.keras", b"the training's")
         job.start_publishing()
@@ -199,15 +199,15 @@ def test_what_a_command_wrote_meanwhile_is_no_obstacle(bucket, console):
 def test_a_command_replaces_only_what_is_the_jobs(bucket, console):
     session(console, files=FILES)
     bucket.write("job/gallery.html", b"theirs")
-    with job_dir_lib.open_to_read("gs://bucket/job", console) as job:
+    with open_lib.open_to_read("gs://bucket/job", console) as job:
         assert not (job.root / "gallery.html").exists()
         put(job, "gallery.html", b"page")
         with pytest.raises(JobDirError, match=r"gallery\.html is not of this"):
-            job_dir_lib.publish_file(job, job.root / "gallery.html")
+            open_lib.publish_file(job, job.root / "gallery.html")
         put(job, "evaluation.json", b"{}")
-        job_dir_lib.publish_file(job, job.evaluation_path)
+        open_lib.publish_file(job, job.evaluation_path)
         put(job, "evaluation.json", b'{"newer": 1}')
-        job_dir_lib.publish_file(job, job.evaluation_path)
+        open_lib.publish_file(job, job.evaluation_path)
     assert bucket.objects()["job/gallery.html"] == b"theirs"
     assert in_job(bucket)["evaluation.json"] == b'{"newer": 1}'
 
@@ -280,7 +280,7 @@ def test_placeholders_of_folders_are_no_objects(bucket, console, name):
     bucket.write("job/empty", b"")
     del bucket.resources()["job/empty"]["size"]
     session(console, files=FILES)
-    with job_dir_lib.open_to_read("gs://bucket/job", console) as job:
+    with open_lib.open_to_read("gs://bucket/job", console) as job:
         assert (job.checkpoint(1) / "state.npz").read_bytes() == b"weights"
     assert ObjectStore("gs://bucket/job", 1).list().keys() == FILES.keys()
 
@@ -359,7 +359,7 @@ def test_an_earlier_version_that_still_works_there_is_not_disturbed(
     )
     before = sorted(root.rglob("*"))
     with (
-        job_dir_lib.JobDir(root, "gs://bucket/job").claim(),
+        lock.hold(root, "gs://bucket/job"),
         pytest.raises(JobDirError, match="is in use by process"),
     ):
         session(console)
@@ -398,7 +398,7 @@ def test_a_stop_while_a_claim_is_waited_for_leaves_nothing(bucket, console):
     stop.request("SIGTERM")
     with (
         pytest.raises(InterruptedJobError),
-        bucket_job.open_to_write(CONFIG, console, stop),
+        open_lib.open_to_write(CONFIG, console, stop),
     ):
         pass
     assert bucket.objects() == {}

@@ -1,0 +1,188 @@
+"""IDX files: from bytes to arrays, and a folder of them to a dataset."""
+
+import gzip
+import hashlib
+import pathlib
+import zlib
+
+import numpy as np
+
+from trainer.data.dataset import Dataset
+from trainer.errors import DataError, DataUnavailableError
+
+# The ends of their names.
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+
+
+def read_folder(folder, dataset_name, md5=None):
+    """Reads a folder of IDX files, raw or gzipped.
+
+    Args:
+        folder: holds `train-images-idx3-ubyte` and `t10k-images-idx3-ubyte`,
+            and beside them the labels, each raw or with `.gz`.
+        dataset_name: the `name` of the result.
+        md5: expected MD5 of each decompressed file, by name; then all four
+            files must be there. None: any IDX folder, labels optional.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        DataUnavailableError: the folder or a file is missing.
+        DataError: a file is damaged, or is not what it should be.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise DataUnavailableError(
+            f"There is no folder {folder}; give the folder of the IDX files "
+            "with --data_dir."
+        )
+    arrays, found_md5 = {}, {}
+    for split in ("train", "t10k"):
+        for kind in (IMAGES, LABELS):
+            name = f"{split}-{kind}"
+            path = find(folder, name)
+            if path is None:
+                if kind == LABELS and md5 is None:
+                    arrays[name] = None
+                    continue
+                raise DataUnavailableError(
+                    f"{folder} holds no {name} and no {name}.gz; give the "
+                    "folder of the IDX files with --data_dir."
+                )
+            content = read_bytes(path)
+            found_md5[name] = hashlib.md5(content).hexdigest()
+            if md5 is not None and found_md5[name] != md5[name]:
+                # Most often the file is cut or is no IDX at all, and saying
+                # so helps more than a checksum.
+                parse_idx(content, path)
+                raise DataError(
+                    f"{path} has the wrong checksum (MD5 of the decompressed "
+                    f"file: found {found_md5[name]}, expected {md5[name]}); "
+                    "delete it and fetch it again, or use --dataset=idx for "
+                    "data of your own."
+                )
+            arrays[name] = parse_idx(content, path)
+        _check_split(folder, split, arrays)
+    train, test = (arrays[f"{split}-{IMAGES}"] for split in ("train", "t10k"))
+    if train.shape[1:] != test.shape[1:]:
+        raise DataError(
+            f"{folder}: training images are {train.shape[1:]} pixels but test "
+            f"images are {test.shape[1:]}; they must be alike."
+        )
+    return Dataset(
+        name=dataset_name,
+        train_images=train[..., np.newaxis],
+        test_images=test[..., np.newaxis],
+        train_labels=arrays[f"train-{LABELS}"],
+        test_labels=arrays[f"t10k-{LABELS}"],
+        md5=found_md5,
+    )
+
+
+def find(folder, name):
+    """Returns the path of `name` or `name`.gz in `folder`, or None."""
+    for path in (
+        pathlib.Path(folder) / name,
+        pathlib.Path(folder) / f"{name}.gz",
+    ):
+        if path.is_file():
+            return path
+    return None
+
+
+def read_bytes(path):
+    """Returns the decompressed content of a raw or gzipped file.
+
+    Raises:
+        DataError: the gzip is damaged, or the file is a web page.
+    """
+    content = pathlib.Path(path).read_bytes()
+    return decompress(content, path)
+
+
+def decompress(content, path):
+    """Returns gzipped `content` decompressed, and raw content as it is.
+
+    Raises:
+        DataError: the gzip is damaged, or the content is a web page.
+    """
+    if content.lstrip()[:1] == b"<":
+        raise DataError(
+            f"{path} is a web page, not an IDX file; a proxy or a log-in page "
+            "may have answered in place of the server. Fetch it again."
+        )
+    if content[:2] == b"\x1f\x8b":
+        try:
+            return gzip.decompress(content)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{path} is a damaged gzip file ({error}); fetch it again."
+            ) from error
+    if str(path).endswith(".gz"):
+        raise DataError(
+            f"{path} is not a gzip file (it starts with "
+            f"{content[:4].hex(' ') or 'nothing: it is empty'}); fetch it "
+            "again."
+        )
+    return content
+
+
+def parse_idx(content, path):
+    """Returns the uint8 array in the bytes of an IDX file.
+
+    The format: two zero bytes, a type byte (8 = unsigned byte), the number of
+    dimensions, each dimension as a big-endian int32, and the values in C
+    order. See http://yann.lecun.com/exdb/mnist/.
+
+    Args:
+        content: bytes of the decompressed file.
+        path: what to call the file in errors. Its name ends in `idx3-ubyte`
+            (images, shape (N, height, width)) or `idx1-ubyte` (labels, (N,)).
+
+    Raises:
+        DataError: the bytes are not such a file.
+    """
+    dimensions = 3 if IMAGES in str(path) else 1
+    expected = bytes([0, 0, 8, dimensions])
+    if content[:4] != expected:
+        raise DataError(
+            f"{path} is not an IDX file of {dimensions} dimensions (it starts "
+            f"with {content[:4].hex(' ') or 'nothing'}, expected "
+            f"{expected.hex(' ')}); fetch it again."
+        )
+    header_bytes = 4 + 4 * dimensions
+    shape = tuple(
+        int.from_bytes(content[at : at + 4], "big")
+        for at in range(4, header_bytes, 4)
+    )
+    # Python integers cannot overflow: a hostile header is only a wrong one.
+    size = 1
+    for length in shape:
+        size *= length
+    if len(content) < header_bytes or len(content) - header_bytes != size:
+        raise DataError(
+            f"{path} holds {max(len(content) - header_bytes, 0)} bytes of "
+            f"values, but its header promises {size} (shape {shape}); fetch it "
+            "again."
+        )
+    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _check_split(folder, split, arrays):
+    images = arrays[f"{split}-{IMAGES}"]
+    labels = arrays[f"{split}-{LABELS}"]
+    if labels is not None and len(labels) != len(images):
+        raise DataError(
+            f"{folder}: {split}-{IMAGES} holds {len(images)} images but "
+            f"{split}-{LABELS} holds {len(labels)} labels; they must be equal."
+        )
+    if images.size == 0:
+        raise DataError(f"{folder}: {split}-{IMAGES} holds no images.")
+    height, width = images.shape[1:]
+    if height % 4 or width % 4:
+        raise DataError(
+            f"{folder}: {split}-{IMAGES} holds images of {height}x{width} "
+            "pixels; both sides must be divisible by 4, since the encoder "
+            "halves them twice. Pad or crop them."
+        )

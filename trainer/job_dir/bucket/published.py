@@ -1,0 +1,50 @@
+"""What a bucket holds of each file of a staging folder, remembered there."""
+
+import dataclasses
+import json
+
+from trainer import files
+from trainer.job_dir.bucket import ownership
+from trainer.job_dir.bucket.staging import MIRROR_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What the bucket holds of a file.
+
+    Attributes:
+        generation: int, as in `ObjectInfo`.
+        size: bytes.
+        crc32c: int, of the content.
+    """
+
+    generation: int
+    size: int
+    crc32c: int
+
+    @classmethod
+    def of(cls, info):
+        """Returns what an `ObjectInfo` says."""
+        return cls(info.generation, info.size, info.crc32c)
+
+
+def read(root):
+    """Returns a dict of `Published` by name; empty for a new folder."""
+    try:
+        record = json.loads((root / MIRROR_FILE).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {
+        name: Published(*values)
+        for name, values in record.items()
+        # An earlier version took all that lay there for the job's.
+        if ownership.is_file(name)
+    }
+
+
+def write(root, published):
+    """Remembers a dict of `Published` by name."""
+    record = {
+        name: dataclasses.astuple(each) for name, each in published.items()
+    }
+    files.write_atomically(root / MIRROR_FILE, json.dumps(record).encode())

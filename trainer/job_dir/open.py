@@ -1,0 +1,246 @@
+"""Opens a job directory: to write for one process alone, or to read.
+
+One in a bucket is worked on in a staging folder of this machine, which a
+mirror publishes, and read in a temporary copy. The client library of buckets
+takes most of a second to import, so that comes late.
+"""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import uuid
+
+from trainer import files, places
+from trainer.job_dir import layout, lock
+from trainer.job_dir.bucket import staging
+from trainer.job_dir.record import Record
+
+_NOT_CONTENT = (layout.LOCK, staging.MACHINE_FILE, staging.MIRROR_FILE)
+
+
+class JobDir:
+    """A job directory: its paths, and what is recorded of the job.
+
+    Args:
+        root: `pathlib.Path` of the folder on this machine.
+        location: str, what the user calls it; None for `root`.
+        new_id: str, the id that a new job here gets; None for one of its own.
+        mirror: the `Mirror` that publishes it; None if there is none.
+        store: the `ObjectStore` of its bucket; None where it is local.
+
+    Attributes:
+        root, location, store: as given.
+        config_path, metrics_path, finished_path, evaluation_path,
+            checkpoints, damaged, unfinished, logs, train_logs, plots, export,
+            model: each a `pathlib.Path`; see `layout`.
+    """
+
+    def __init__(
+        self, root, location=None, *, new_id=None, mirror=None, store=None
+    ):
+        self.root = pathlib.Path(root)
+        self.location = location or str(root)
+        self.store = store
+        self.config_path = self.root / layout.CONFIG
+        self.metrics_path = self.root / layout.METRICS
+        self.finished_path = self.root / layout.FINISHED
+        self.evaluation_path = self.root / layout.EVALUATION
+        self.checkpoints = self.root / layout.CHECKPOINTS
+        self.damaged = self.root / layout.DAMAGED
+        self.unfinished = self.root / layout.UNFINISHED
+        self.logs = self.root / layout.LOGS
+        self.train_logs = self.root / layout.TRAIN_LOGS
+        self.plots = self.root / layout.PLOTS
+        self.export = self.root / layout.EXPORT
+        self.model = self.root / layout.MODEL
+        self._mirror = mirror
+        self._record = Record(
+            self.config_path, self.location, new_id or uuid.uuid4().hex
+        )
+
+    def checkpoint(self, step):
+        """Returns the folder of a step's checkpoint."""
+        return self.checkpoints / layout.checkpoint_name(step)
+
+    @property
+    def exists(self):
+        """Whether a job has been recorded here."""
+        return self._record.exists
+
+    def record(self):
+        """As `Record.read`."""
+        return self._record.read()
+
+    def id(self):
+        """As `Record.id`."""
+        return self._record.id()
+
+    def arithmetic(self):
+        """As `Record.arithmetic`."""
+        return self._record.arithmetic()
+
+    def config(self):
+        """As `Record.config`."""
+        return self._record.config()
+
+    def check_settings(self, config):
+        """As `Record.check_settings`."""
+        return self._record.check_settings(config)
+
+    def check_resume(self, data, jit_compile):
+        """As `Record.check_resume`."""
+        self._record.check_resume(data, jit_compile)
+
+    def check_data(self, data):
+        """As `Record.check_data`."""
+        self._record.check_data(data)
+
+    def write_record(self, config, data, jit_compile, cluster):
+        """As `Record.write`."""
+        self._record.write(config, data, jit_compile, cluster)
+
+    def finished(self):
+        """Returns what `finished.json` says, the last test metrics."""
+        return json.loads(self.finished_path.read_text(encoding="utf-8"))
+
+    def is_empty(self):
+        """Whether nothing of a job lies here."""
+        if self._mirror is not None and self._mirror.others:
+            return False
+        return not any(
+            path.name not in _NOT_CONTENT for path in self.root.iterdir()
+        )
+
+    def start_publishing(self):
+        """From now on, what is written here appears in the bucket."""
+        if self._mirror is not None:
+            self._mirror.start()
+
+    def check(self):
+        """Raises what keeps this job directory from being published."""
+        if self._mirror is not None:
+            self._mirror.check()
+
+
+@contextlib.contextmanager
+def open_to_write(config, console, stop):
+    """Claims the job directory of a config while the block runs.
+
+    One in a bucket holds everything when the block has ended without an
+    error, or with an `InterruptedJobError`. A block that fails and has
+    written nothing leaves nothing behind that was not there before.
+
+    Args:
+        config: a `TrainConfig`.
+        console: a `Console`.
+        stop: a `StopSignal`.
+
+    Yields:
+        A `JobDir`.
+
+    Raises:
+        JobDirError: another job holds it, or it cannot be written.
+        StorageUnavailableError: the bucket cannot be reached for now.
+    """
+    place = places.parse(config.job_dir)
+    if place.in_bucket:
+        with _open_staged(place, config, console, stop) as job:
+            yield job
+    else:
+        with _claimed(place.path) as job:
+            yield job
+
+
+@contextlib.contextmanager
+def open_to_read(location, console):
+    """Gives a job directory, of a job that may be running, to read.
+
+    Args:
+        location: str or path, a folder or `gs://bucket/prefix`.
+        console: a `Console`.
+
+    Yields:
+        A `JobDir`. That of a bucket is a temporary copy.
+
+    Raises:
+        ConfigError: the location is none.
+    """
+    place = places.parse(location)
+    if place.in_bucket:
+        from trainer.job_dir.bucket import session
+
+        with session.copied(location, console) as (root, store):
+            yield JobDir(root, store.url, store=store)
+    else:
+        yield JobDir(place.path)
+
+
+def publish_folder(job, folder):
+    """Puts the files of a folder into the bucket of a job, if it has one.
+
+    Args:
+        job: a `JobDir` from `open_to_read`.
+        folder: a `pathlib.Path` below `job.root`; folders in it count too.
+
+    Raises:
+        JobDirError: an object that is not of the job has such a name.
+    """
+    _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+
+
+def publish_file(job, path):
+    """Puts a file into the bucket of a job, if it has one.
+
+    Args:
+        job: a `JobDir` from `open_to_read`.
+        path: a `pathlib.Path` below `job.root`.
+
+    Raises:
+        JobDirError: as `publish_folder`.
+    """
+    _publish(job, [path])
+
+
+def _publish(job, paths):
+    if job.store is not None:
+        from trainer.job_dir.bucket import session
+
+        session.publish(job.store, job.root, paths)
+
+
+@contextlib.contextmanager
+def _open_staged(place, config, console, stop):
+    """As `open_to_write`, of a place in a bucket."""
+    from trainer.job_dir.bucket import object_store, session
+
+    seconds = config.storage_timeout_seconds
+    store = object_store.ObjectStore(config.job_dir, seconds)
+    with _claimed(staging.folder(place), store.url) as staged:
+        earlier = staging.earlier_folder(place)
+        if staging.is_new(staged.root) and not staging.is_new(earlier):
+            with _claimed(earlier, store.url):
+                session.take_over(earlier, staged.root)
+        with session.mirrored(
+            store, staged.root, staged.id, seconds, console, stop
+        ) as mirror:
+            yield JobDir(
+                staged.root,
+                store.url,
+                new_id=store.owner,
+                mirror=mirror,
+                store=store,
+            )
+
+
+@contextlib.contextmanager
+def _claimed(root, location=None):
+    """Holds a folder of this machine, cleared of what a killed job left."""
+    job = JobDir(root, location)
+    with lock.hold(job.root, job.location):
+        files.remove_unfinished(job.root)
+        shutil.rmtree(job.unfinished, ignore_errors=True)
+        files.remove_unfinished(job.plots)
+        for folder in job.checkpoints.glob("step-*"):
+            files.remove_unfinished(folder)
+        yield job

@@ -1,0 +1,303 @@
+"""The record of a job, `config.json`: what ran, on which data, with what."""
+
+import dataclasses
+import datetime
+import json
+import platform
+import socket
+
+from trainer import __version__, arithmetic, files
+from trainer.config import TrainConfig
+from trainer.errors import ConfigError, DataError, JobDirError
+
+# 2: the arithmetic is in the record, and a version that does not know that
+# would train with its own.
+FORMAT = 2
+# What every version has written, with its type and what to call that.
+_PARTS = {
+    "config": (dict, "an object"),
+    "data": (dict, "an object"),
+    "jit_compile": (bool, "true or false"),
+    "versions": (dict, "an object"),
+    "sessions": (list, "a list"),
+}
+# What a resumed job may not change, since the state after a step would no
+# longer be a function of (config, data, step).
+MATHEMATICS = (
+    "train_examples",
+    "test_examples",
+    "batch_size",
+    "latent_dim",
+    "initial_units",
+    "reconstruction_loss",
+    "binarize",
+    "beta",
+    "kl_warmup_epochs",
+    "free_bits",
+    "learning_rate",
+    "adam_epsilon",
+    "learning_rate_schedule",
+    "seed",
+    "precision",
+    "mixed_precision",
+    "deterministic",
+)
+# What a schedule of the learning rate depends on as well.
+_LAST_STEP = ("epochs", "max_steps")
+
+
+class Record:
+    """The record of a job; a new job has none until `write`.
+
+    Args:
+        path: `pathlib.Path` of `config.json`.
+        location: str, what the user calls the job directory.
+        new_id: str, the id that a new job gets.
+    """
+
+    def __init__(self, path, location, new_id):
+        self._path = path
+        self._location = location
+        self._new_id = new_id
+
+    @property
+    def exists(self):
+        """Whether a job has been recorded."""
+        return self._path.exists()
+
+    def read(self):
+        """Returns what `config.json` says, a dict.
+
+        Raises:
+            JobDirError: it cannot be read, or is not the record of a job.
+            ConfigError: a newer version of this package wrote it.
+        """
+        try:
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise JobDirError(
+                f"{self._location} holds no job (there is no config.json); "
+                "give the --job_dir of a training run."
+            ) from error
+        except ValueError as error:
+            raise JobDirError(
+                f"{self._path} is not JSON ({error}); restore it, or give "
+                "another --job_dir."
+            ) from error
+        if not isinstance(record, dict) or "format" not in record:
+            raise self._no_record('it has no "format"')
+        if type(record["format"]) is not int:
+            raise self._no_record(
+                f'its "format" is {record["format"]!r}, expected a number'
+            )
+        if record["format"] > FORMAT:
+            raise ConfigError(
+                f"{self._path} has format {record['format']}, written by "
+                f"vae-trainer {_writer(record)}; this is vae-trainer "
+                f"{__version__}, which reads up to format {FORMAT}. Install "
+                "that version, or give another --job_dir."
+            )
+        for name, (kind, expected) in _PARTS.items():
+            if name not in record:
+                raise self._no_record(f'it has no "{name}"')
+            if not isinstance(record[name], kind):
+                raise self._no_record(
+                    f'its "{name}" is a {type(record[name]).__name__}, '
+                    f"expected {expected}"
+                )
+        if not isinstance(record["data"].get("name"), str):
+            raise self._no_record('its "data" has no "name"')
+        return record
+
+    def id(self):
+        """Returns the id of the job: the recorded one, or that of a new job.
+
+        Jobs of an earlier version have none.
+        """
+        recorded = self.read().get("id") if self.exists else None
+        return recorded or self._new_id
+
+    def arithmetic(self):
+        """Returns the version of the job's arithmetic: see `arithmetic.py`.
+
+        Raises:
+            ConfigError: this version of the package does not know it.
+        """
+        if not self.exists:
+            return arithmetic.NEWEST
+        version = self.read().get("arithmetic", arithmetic.FIRST)
+        known = range(arithmetic.FIRST, arithmetic.NEWEST + 1)
+        if type(version) is not int or version not in known:
+            raise ConfigError(
+                f"{self._path} has the arithmetic {version!r}; this is "
+                f"vae-trainer {__version__}, which knows those up to "
+                f"{arithmetic.NEWEST}. Install a newer one, or give another "
+                "--job_dir."
+            )
+        return version
+
+    def config(self):
+        """Returns the `TrainConfig` of the recorded job.
+
+        A setting that the record does not have is one that its version did
+        not have, and gets its default.
+
+        Raises:
+            ConfigError: it has a setting that this version of the package
+                does not know, or a value that no setting can have.
+        """
+        record = self.read()
+        settings = record["config"]
+        known = {field.name for field in dataclasses.fields(TrainConfig)}
+        if unknown := sorted(settings.keys() - known):
+            raise ConfigError(
+                f"{self._path}, written by vae-trainer {_writer(record)}, has "
+                f"{', '.join(unknown)} among its settings, which this "
+                f"vae-trainer {__version__} does not know. Install that "
+                "version, or give another --job_dir."
+            )
+        try:
+            # A job may have been moved since; it is where it was found.
+            return TrainConfig.from_json(
+                {**settings, "job_dir": self._location}
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{self._path} records settings that cannot be: {error} "
+                "Restore it, or give another --job_dir."
+            ) from error
+
+    def check_settings(self, config):
+        """Returns the recorded name of the data a resumed job trains on.
+
+        Raises:
+            ConfigError: the recorded job has other settings that matter.
+        """
+        # A job of an earlier version has the defaults of what this one added.
+        before = self.config()
+        names = MATHEMATICS
+        if config.learning_rate_schedule != "constant":
+            names += _LAST_STEP
+        differences = [
+            f"--{name}={getattr(config, name)} (was {getattr(before, name)})"
+            for name in names
+            if getattr(config, name) != getattr(before, name)
+        ]
+        name = self.read()["data"]["name"]
+        if config.dataset not in (name, before.dataset):
+            differences.append(f"--dataset={config.dataset} (was {name})")
+        self._refuse(differences)
+        return name
+
+    def check_resume(self, data, jit_compile):
+        """Refuses to go on with other data, or compiled in another way.
+
+        Raises:
+            ConfigError: the recorded job has other data or another jit.
+        """
+        record = self.read()
+        differences = _other_data(record, data)
+        if jit_compile != record["jit_compile"]:
+            differences.append(
+                f"--jit_compile={str(jit_compile).lower()} (was "
+                f"{str(record['jit_compile']).lower()})"
+            )
+        self._refuse(differences)
+
+    def check_data(self, data):
+        """Refuses to judge a model by other data than it was trained on.
+
+        Raises:
+            DataError: the recorded job has other data.
+        """
+        if differences := _other_data(self.read(), data):
+            folder = self.config().data_dir
+            now = f"{folder} holds" if folder else "there is"
+            raise DataError(
+                f"{self._location} was trained on other data than {now} now: "
+                f"{'; '.join(differences)}. Restore the data that its "
+                "config.json records, or give another --job_dir."
+            )
+
+    def write(self, config, data, jit_compile, cluster):
+        """Records a new job, or a new session of a recorded one."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        version = self.arithmetic()
+        fresh = {
+            "format": 1 if version == arithmetic.FIRST else FORMAT,
+            "id": self.id(),
+            "arithmetic": version,
+            "config": config.to_json(),
+            "data": data.description(),
+            "jit_compile": jit_compile,
+            "versions": versions(),
+        }
+        sessions = self.read()["sessions"] if self.exists else []
+        fresh["sessions"] = [
+            *sessions,
+            {
+                "started": now.isoformat(timespec="seconds"),
+                "host": socket.gethostname(),
+                "devices": cluster.describe(),
+                "versions": versions(),
+            },
+        ]
+        files.write_json(self._path, fresh)
+
+    def _no_record(self, reason):
+        return JobDirError(
+            f"{self._path} is not the record of a job ({reason}); restore it, "
+            "or give another --job_dir."
+        )
+
+    def _refuse(self, differences):
+        if differences:
+            raise ConfigError(
+                f"{self._location} holds a job with other data or settings "
+                f"that change the result: {'; '.join(differences)}. Use the "
+                "recorded values to go on, or another --job_dir to start anew."
+            )
+
+
+def versions():
+    """Returns the versions that a result depends on, by package."""
+    # Imported here: the record of a job can be read without TensorFlow.
+    import keras
+    import numpy
+    import tensorflow
+
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tensorflow.__version__,
+        "keras": keras.__version__,
+        "numpy": numpy.__version__,
+        "vae-trainer": __version__,
+    }
+
+
+def _writer(record):
+    """Returns the version of this package that wrote a record last."""
+    recorded = record.get("versions")
+    if not isinstance(recorded, dict):
+        return "unknown"
+    return recorded.get("vae-trainer", "unknown")
+
+
+def _other_data(record, data):
+    """Returns a phrase for each difference of data from what a job recorded.
+
+    An earlier version may have recorded less; what it did not say is no
+    difference.
+    """
+    was, now = record["data"], data.description()
+    was_md5, now_md5 = was.get("md5", now["md5"]), now.pop("md5")
+    return [
+        f"data {name} {value} (was {was[name]})"
+        for name, value in now.items()
+        if was.get(name, value) != value
+    ] + [
+        f"MD5 of {name} {now_md5.get(name, 'missing')} (was "
+        f"{was_md5.get(name, 'missing')})"
+        for name in sorted(now_md5.keys() | was_md5.keys())
+        if now_md5.get(name) != was_md5.get(name)
+    ]
