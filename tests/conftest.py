@@ -2,15 +2,13 @@
 
 import os
 import pathlib
-import shutil
-import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
 from tests.fakes import gcs
-from trainer.config import TrainConfig
+from tests.tools.small_jobs import small_job
 from trainer.job_dir.bucket import object_store
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
@@ -21,7 +19,6 @@ with quiet_tensorflow():
     import tensorflow as tf
 
 LOGICAL_CPUS = 4
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config):
@@ -33,34 +30,6 @@ def pytest_configure(config):
     # Several test processes share the machine.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(2)
-
-
-def small_job(**settings):
-    """Returns the config of a job of a few seconds."""
-    defaults = {
-        "dataset": "synthetic",
-        "train_examples": 320,
-        "test_examples": 50,
-        "batch_size": 32,
-        "epochs": 2,
-        "latent_dim": 8,
-        "summary_steps": 5,
-    }
-    return TrainConfig(**{**defaults, **settings})
-
-
-def copy_project(folder):
-    """Copies what a clone of the project would have into `folder`."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    for name in names.splitlines():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """Starting jobs as commands."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

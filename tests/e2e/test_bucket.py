@@ -7,10 +7,10 @@ import pytest
 
 import trainer
 from tests.fakes import gcs
+from tests.tools.idx import write_idx_folder
 from tests.tools.job_places import BucketPlace
 from tests.tools.small_jobs import SMALL, wait_for
 from tests.tools.soak import differences
-from tests.unit.data.test_datasets import write_idx_folder
 from trainer.job_dir import checkpoint
 from trainer.job_dir.bucket.claim import STALE_SECONDS
 

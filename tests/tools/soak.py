@@ -39,10 +39,11 @@ from tensorboard.util import tensor_util
 
 from tests.fakes import gcs
 from tests.tools.job_places import BucketPlace, LocalPlace
+from tests.tools.project import ROOT
+from tests.tools.small_jobs import TIME_FIELDS
 from tests.tools.workers import free_hosts, tf_config
 from trainer.runtime.command import quiet_tensorflow
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS_PER_EPOCH = 20
 CHECKPOINT_STEPS, KEPT = 7, 3
 # The run that nobody touches keeps the state of every step, to compare all
@@ -60,7 +61,6 @@ FLAGS = (
     "--steps_per_call=2",
     "--cluster_timeout_seconds=30",
 )
-TIME_FIELDS = ("images_per_second",)
 SAME_FILES = (
     "plots/generated.png",
     "plots/reconstructions.png",

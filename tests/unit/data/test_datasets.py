@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from tests.tools.idx import idx_bytes, write_idx_folder
 from trainer import files
 from trainer.config import TrainConfig
 from trainer.data import datasets, synthetic
@@ -18,35 +19,6 @@ from trainer.runtime.stop_signal import InterruptedJobError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 HTML = b"<!DOCTYPE html><title>Please log in</title>"
-
-
-def idx_bytes(array):
-    header = bytes([0, 0, 8, array.ndim])
-    return (
-        header
-        + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        + (array.astype(np.uint8).tobytes())
-    )
-
-
-def write_idx_folder(folder, train=6, test=4, side=8, compress=True):
-    """Writes a whole IDX folder; returns its MD5s."""
-    folder.mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    md5 = {}
-    for split, count in (("train", train), ("t10k", test)):
-        for kind, shape in (
-            ("images-idx3-ubyte", (count, side, side)),
-            ("labels-idx1-ubyte", (count,)),
-        ):
-            content = idx_bytes(rng.integers(0, 256, shape))
-            name = f"{split}-{kind}"
-            md5[name] = hashlib.md5(content).hexdigest()
-            if compress:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-            else:
-                (folder / name).write_bytes(content)
-    return md5
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import html.parser
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import small_job
-from tests.unit.data.test_datasets import write_idx_folder
-from trainer.commands import gallery, generate
+from tests.tools.commands import run_command
+from tests.tools.idx import write_idx_folder
+from tests.tools.small_jobs import small_job
 from trainer.gallery import charts
 from trainer.job import train_and_evaluate
 
@@ -27,18 +26,6 @@ def finished(tmp_path_factory):
 def job_dir(finished, tmp_path):
     """A copy of it."""
     return shutil.copytree(finished, tmp_path / "job")
-
-
-@pytest.fixture
-def ask(monkeypatch, capfd):
-    """Runs a command; returns (exit code, stdout, stderr)."""
-
-    def ask(module, *flags):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, flags)])
-        code = module.main()
-        return code, *capfd.readouterr()
-
-    return ask
 
 
 class Outline(html.parser.HTMLParser):
@@ -74,8 +61,8 @@ class Outline(html.parser.HTMLParser):
         self.text += data
 
 
-def test_a_page_of_a_finished_job_holds_everything(ask, job_dir):
-    assert ask(gallery, f"--job_dir={job_dir}") == (
+def test_a_page_of_a_finished_job_holds_everything(job_dir):
+    assert run_command("vae-gallery", f"--job_dir={job_dir}") == (
         0,
         f"Gallery of step 20: {job_dir}/gallery.html\n",
         "",
@@ -95,20 +82,22 @@ def test_a_page_of_a_finished_job_holds_everything(ask, job_dir):
     assert all(address.startswith("data:") for address in page.addresses)
     assert "url(" not in text
     assert "@import" not in text
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     assert (job_dir / "gallery.html").read_text() == text
 
 
-def test_a_page_of_a_job_in_between_says_so(ask, job_dir):
+def test_a_page_of_a_job_in_between_says_so(job_dir):
     (job_dir / "finished.json").unlink()
-    code, _, err = ask(gallery, f"--job_dir={job_dir}", "--checkpoint=10")
+    code, _, err = run_command(
+        "vae-gallery", f"--job_dir={job_dir}", "--checkpoint=10"
+    )
     assert (code, err) == (0, "")
     page = Outline((job_dir / "gallery.html").read_text())
     assert "not finished: the checkpoint is of step 10 of 20" in page.text
     assert "Test set, step 10, epoch 1" in page.text
 
 
-def test_a_page_names_the_split_that_a_job_was_watched_on(ask, tmp_path):
+def test_a_page_names_the_split_that_a_job_was_watched_on(tmp_path):
     train_and_evaluate(
         small_job(
             job_dir=str(tmp_path),
@@ -117,21 +106,21 @@ def test_a_page_names_the_split_that_a_job_was_watched_on(ask, tmp_path):
             max_steps=2,
         )
     )
-    assert ask(gallery, f"--job_dir={tmp_path}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={tmp_path}")[0] == 0
     page = Outline((tmp_path / "gallery.html").read_text())
     assert "Validation set, step 2, epoch 1" in page.text
     assert len(page.images) == 3 + 4 + 10 + 8
 
 
-def test_a_page_of_a_job_without_rows_has_what_there_is(ask, job_dir):
+def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):
     (job_dir / "metrics.jsonl").write_text("")
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "Losses" not in page.text
     assert len(page.images) == 4 + 10 + 8
 
 
-def test_what_files_say_is_text_and_nothing_more(ask, finished, tmp_path):
+def test_what_files_say_is_text_and_nothing_more(finished, tmp_path):
     hostile = "<script>alert(1)</script>&\"'"
     job_dir = shutil.copytree(finished, tmp_path / '<img src=x>&"$title')
     record = json.loads((job_dir / "config.json").read_text())
@@ -149,7 +138,7 @@ def test_what_files_say_is_text_and_nothing_more(ask, finished, tmp_path):
             }
         )
     )
-    code, _, err = ask(gallery, f"--job_dir={job_dir}")
+    code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert (code, err) == (0, "")
     page = Outline((job_dir / "gallery.html").read_text())
     assert page.text.count(hostile) == 4
@@ -161,33 +150,33 @@ def test_what_files_say_is_text_and_nothing_more(ask, finished, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{half", "[1, 2]"])
-def test_an_evaluation_that_cannot_be_read_is_left_out(ask, job_dir, content):
+def test_an_evaluation_that_cannot_be_read_is_left_out(job_dir, content):
     (job_dir / "evaluation.json").write_text(content)
-    code, _, err = ask(gallery, f"--job_dir={job_dir}")
+    code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert code == 0
     assert err.startswith("WARNING: ")
     assert err.endswith("and is left out.\n")
 
 
 @pytest.mark.parametrize(
-    ("module", "flag", "code", "message"),
+    ("command", "flag", "code", "message"),
     [
-        (gallery, "--checkpoint=33", 1, "it has those of steps 10, 20"),
-        (gallery, "--rows=3", 2, "Unknown command line flag 'rows'"),
-        (generate, "--format=gif", 2, "value should be one of <png|npy>"),
-        (generate, "--rows=0", 2, "the least is 1"),
+        ("vae-gallery", "--checkpoint=33", 1, "it has those of steps 10, 20"),
+        ("vae-gallery", "--rows=3", 2, "Unknown command line flag 'rows'"),
+        ("vae-generate", "--format=gif", 2, "value should be one of <png|npy>"),
+        ("vae-generate", "--rows=0", 2, "the least is 1"),
     ],
 )
-def test_a_bad_flag_is_one_sentence(ask, finished, module, flag, code, message):
-    found, _, err = ask(module, f"--job_dir={finished}", flag)
+def test_a_bad_flag_is_one_sentence(finished, command, flag, code, message):
+    found, _, err = run_command(command, f"--job_dir={finished}", flag)
     assert found == code
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_arrays_hold_the_images_by_row_and_column(ask, job_dir, tmp_path):
-    code, _, err = ask(
-        generate,
+def test_arrays_hold_the_images_by_row_and_column(job_dir, tmp_path):
+    code, _, err = run_command(
+        "vae-generate",
         f"--job_dir={job_dir}",
         "--format=npy",
         "--rows=3",
@@ -209,7 +198,7 @@ def test_arrays_hold_the_images_by_row_and_column(ask, job_dir, tmp_path):
     assert all(array.dtype == np.uint8 for array in arrays.values())
 
 
-def test_what_cannot_be_drawn_is_said(ask, tmp_path):
+def test_what_cannot_be_drawn_is_said(tmp_path):
     write_idx_folder(tmp_path / "idx", train=64, test=10)
     for path in (tmp_path / "idx").glob("*labels*"):
         path.unlink()
@@ -225,11 +214,13 @@ def test_what_cannot_be_drawn_is_said(ask, tmp_path):
             max_steps=2,
         )
     )
-    code, out, err = ask(generate, f"--job_dir={job_dir}", "--rows=2")
+    code, out, err = run_command(
+        "vae-generate", f"--job_dir={job_dir}", "--rows=2"
+    )
     assert (code, err) == (0, "")
     assert "No manifold: one latent unit spans no plane." in out
     assert "No classes: idx has no test labels." in out
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "No manifold: one latent unit spans no plane." in page.text
 

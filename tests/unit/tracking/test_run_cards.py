@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams import (
     list_session_groups,
 )
 
-from tests.unit.test_job import StopAfterRows
+from tests.tools.small_jobs import StopAfterRows
 from trainer.data import datasets
 from trainer.distributed import devices
 from trainer.errors import InterruptedJobError
