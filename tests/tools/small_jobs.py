@@ -1,9 +1,11 @@
 """Small jobs: their settings, stopping them, and what they leave behind."""
 
 import json
+import pathlib
+import threading
 
+from tests.tools import deadline
 from trainer.config import TrainConfig
-from trainer.job_dir.job_dir import JobDir
 from trainer.runtime.stop_signal import StopSignal
 
 SMALL = (
@@ -33,12 +35,17 @@ def small_job(**settings):
     return TrainConfig(**{**defaults, **settings})
 
 
+def metrics_path(config):
+    """The file of a job's rows."""
+    return pathlib.Path(config.job_dir) / "metrics.jsonl"
+
+
 class StopAfterRows(StopSignal):
     """A stop signal that comes when a job has written some rows."""
 
     def __init__(self, config, rows):
         super().__init__()
-        self._metrics = JobDir(config.job_dir).metrics_path
+        self._metrics = metrics_path(config)
         self._rows = rows
 
     @property
@@ -54,7 +61,7 @@ def rows_of(config, split=None):
     """The rows of a job without the fields that measure time."""
     rows = [
         json.loads(line)
-        for line in JobDir(config.job_dir).metrics_path.read_text().splitlines()
+        for line in metrics_path(config).read_text().splitlines()
     ]
     return [
         {k: v for k, v in row.items() if k not in TIME_FIELDS}
@@ -66,8 +73,14 @@ def rows_of(config, split=None):
 def wait_for(process, text):
     """Reads a job's output until a line has `text`; returns what was read."""
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return lines
+    # Who hangs is ended, which ends the reading.
+    timer = threading.Timer(deadline.SECONDS, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if text in line:
+                return lines
+    finally:
+        timer.cancel()
     raise AssertionError(f"the job ended without {text!r}: {lines}")

@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from tests.tools.order import longest_first
 from tests.tools.project import ROOT
 
 
@@ -54,3 +55,26 @@ def test_what_tests_share_is_in_no_test():
 )
 def test_an_import_of_a_test_is_noticed(line):
     assert len(modules_of_tests(line)) == 1
+
+
+class Item:
+    def __init__(self, nodeid):
+        self.nodeid = nodeid
+
+
+@pytest.mark.parametrize("long", [0, 1, 5, 10])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_each_process_begins_with_its_share_of_the_long_tests(long, processes):
+    names = [f"tests/unit/test_files.py::test_{i}" for i in range(17)]
+    names += [f"tests/e2e/test_bucket.py::test_{i}" for i in range(long)]
+    found = [
+        item.nodeid for item in longest_first(list(map(Item, names)), processes)
+    ]
+    assert sorted(found) == sorted(names)
+    rest = found
+    for number in range(processes):
+        part = rest[: len(rest) // (processes - number)]
+        rest = rest[len(part) :]
+        kinds = ["e2e" in name for name in part]
+        assert kinds == sorted(kinds, reverse=True)
+        assert long // processes <= sum(kinds) <= -(-long // processes)

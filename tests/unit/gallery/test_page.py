@@ -14,18 +14,10 @@ from trainer.gallery import charts
 from trainer.job import train_and_evaluate
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished job; tests only read it."""
-    job_dir = tmp_path_factory.mktemp("finished") / "job"
-    train_and_evaluate(small_job(job_dir=str(job_dir)))
-    return job_dir
-
-
 @pytest.fixture
-def job_dir(finished, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(finished, tmp_path / "job")
+def job_dir(finished_job, tmp_path):
+    """A copy of a finished job."""
+    return shutil.copytree(finished_job, tmp_path / "job")
 
 
 class Outline(html.parser.HTMLParser):
@@ -120,9 +112,9 @@ def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):
     assert len(page.images) == 4 + 10 + 8
 
 
-def test_what_files_say_is_text_and_nothing_more(finished, tmp_path):
+def test_what_files_say_is_text_and_nothing_more(finished_job, tmp_path):
     hostile = "<script>alert(1)</script>&\"'"
-    job_dir = shutil.copytree(finished, tmp_path / '<img src=x>&"$title')
+    job_dir = shutil.copytree(finished_job, tmp_path / '<img src=x>&"$title')
     record = json.loads((job_dir / "config.json").read_text())
     record["config"]["data_url"] = record["sessions"][0]["host"] = hostile
     (job_dir / "config.json").write_text(json.dumps(record))
@@ -167,8 +159,8 @@ def test_an_evaluation_that_cannot_be_read_is_left_out(job_dir, content):
         ("vae-generate", "--rows=0", 2, "the least is 1"),
     ],
 )
-def test_a_bad_flag_is_one_sentence(finished, command, flag, code, message):
-    found, _, err = run_command(command, f"--job_dir={finished}", flag)
+def test_a_bad_flag_is_one_sentence(finished_job, command, flag, code, message):
+    found, _, err = run_command(command, f"--job_dir={finished_job}", flag)
     assert found == code
     assert message in err
     assert err.count("\n") == 1
