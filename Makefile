@@ -1,5 +1,5 @@
-# make train · make gallery · make tensorboard · make test · make lint · make soak
-# make bench · make image
+# make train · make gallery · make tensorboard · make test · make test-all
+# make lint · make soak · make bench · make image
 # ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image and
 # image-test.
 
@@ -18,12 +18,13 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train gallery test lint soak bench tensorboard image image-test clean
+.PHONY: help train gallery test test-all lint soak bench tensorboard image image-test clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
 	@echo "make gallery      write runs/vae/gallery.html, all of a run on one page"
-	@echo "make test         run the tests"
+	@echo "make test         run the tests, without those that are marked slow"
+	@echo "make test-all     run all tests"
 	@echo "make lint         check style and format"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
 	@echo "make bench        measure speed beside Keras fit, PyTorch and the machine"
@@ -58,6 +59,9 @@ tensorboard: $(TO_RUN)
 	$(BIN)/tensorboard --logdir runs --host localhost
 
 test: $(TO_DEVELOP)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(TO_DEVELOP)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(TO_DEVELOP)

@@ -1,16 +1,17 @@
 """What all tests share: four logical CPUs, and a small job that runs."""
 
+import fcntl
 import os
 import pathlib
 import shutil
-import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
 from tests.fakes import gcs
-from trainer.config import TrainConfig
+from tests.tools.order import longest_first
+from tests.tools.small_jobs import small_job
 from trainer.job_dir.bucket import object_store
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
@@ -21,7 +22,6 @@ with quiet_tensorflow():
     import tensorflow as tf
 
 LOGICAL_CPUS = 4
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config):
@@ -35,32 +35,10 @@ def pytest_configure(config):
     tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
-def small_job(**settings):
-    """Returns the config of a job of a few seconds."""
-    defaults = {
-        "dataset": "synthetic",
-        "train_examples": 320,
-        "test_examples": 50,
-        "batch_size": 32,
-        "epochs": 2,
-        "latent_dim": 8,
-        "summary_steps": 5,
-    }
-    return TrainConfig(**{**defaults, **settings})
-
-
-def copy_project(folder):
-    """Copies what a clone of the project would have into `folder`."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    for name in names.splitlines():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
+def pytest_collection_modifyitems(config, items):
+    """Gives each test process its share of the long tests, and those first."""
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = longest_first(items, processes)
 
 
 @pytest.fixture
@@ -71,6 +49,44 @@ def small_config(tmp_path):
         return small_job(**{"job_dir": str(tmp_path / "job"), **settings})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id):
+    """Makes a folder once for all test processes; they only read it.
+
+    Returns a function of a name and of a function, which gets the path that
+    it is to make. Whoever is first calls that; the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a folder below the common one.
+    shared = (base if worker_id == "master" else base.parent) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def once(name, make):
+        made, done = shared / name / "made", shared / name / "done"
+        made.parent.mkdir(exist_ok=True)
+        with (made.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(made, ignore_errors=True)
+                make(made)
+                done.touch()
+        return made
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def finished_job(once):
+    """The folder of `small_job()` when it has ended; tests work on copies."""
+
+    def train(folder):
+        from trainer.job import train_and_evaluate
+
+        train_and_evaluate(small_job(job_dir=str(folder)))
+
+    return once("small_job", train)
 
 
 @pytest.fixture

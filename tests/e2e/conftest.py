@@ -1,27 +1,32 @@
 """Starting jobs as commands."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from tests.tools import deadline
+from tests.tools.commands import run_command
+from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory):
+def keras_home(tmp_path_factory):
+    """An empty Keras cache: no test reads the one of this machine."""
+    return str(tmp_path_factory.mktemp("keras"))
+
+
+@pytest.fixture(scope="session")
+def start(keras_home):
     """Starts a job; returns a `subprocess.Popen`."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in ("TF_CONFIG", "TF_CPP_MIN_LOG_LEVEL")
     }
-    # An empty Keras cache: no test reads the one of this machine.
-    environment["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
+    environment["KERAS_HOME"] = keras_home
 
     def start(*flags, job_dir, module="trainer.task", **variables):
         return subprocess.Popen(
@@ -42,10 +47,29 @@ def run(start):
 
     def run(*flags, **settings):
         process = start(*flags, **settings)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=deadline.SECONDS)
         return process.returncode, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_here(keras_home):
+    """Does as `run`, in this process, where TensorFlow is loaded already.
+
+    Its jobs are equal to each other bit for bit, but not to those of `run`:
+    TensorFlow has another number of threads in this process.
+    """
+
+    def run_here(*flags, job_dir, command="vae-train", **variables):
+        return run_command(
+            command,
+            f"--job_dir={job_dir}",
+            *flags,
+            **{"KERAS_HOME": keras_home, **variables},
+        )
+
+    return run_here
 
 
 @pytest.fixture
@@ -54,10 +78,30 @@ def job_dir(tmp_path):
     return tmp_path / "job"
 
 
+def finished(run, *flags):
+    """Returns a function for `once` that runs a job to its end."""
+
+    def make(job_dir):
+        code, out, err = run(*SMALL, *flags, job_dir=job_dir)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0] == f"New job in {job_dir}."
+
+    return make
+
+
 @pytest.fixture(scope="session")
-def untouched(run, tmp_path_factory):
+def untouched(once, run):
     """A finished job that nobody disturbed; tests only read it."""
-    job_dir = tmp_path_factory.mktemp("untouched") / "job"
-    code, _, err = run(*SMALL, "--epochs=2", job_dir=job_dir)
-    assert (code, err) == (0, "")
-    return job_dir
+    return once("untouched", finished(run, "--epochs=2"))
+
+
+@pytest.fixture(scope="session")
+def untouched_here(once, run_here):
+    """The same by `run_here`."""
+    return once("untouched_here", finished(run_here, "--epochs=2"))
+
+
+@pytest.fixture(scope="session")
+def one_epoch_here(once, run_here):
+    """The first half of it; tests work on copies."""
+    return once("one_epoch_here", finished(run_here, "--epochs=1"))

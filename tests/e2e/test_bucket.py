@@ -2,11 +2,13 @@
 
 import json
 import signal
+import time
 
 import pytest
 
 import trainer
 from tests.fakes import gcs
+from tests.tools import deadline
 from tests.tools.idx import write_idx_folder
 from tests.tools.job_places import BucketPlace
 from tests.tools.small_jobs import SMALL, wait_for
@@ -32,14 +34,24 @@ def place(server, tmp_path):
 
 @pytest.fixture
 def run_there(run, place):
-    """Runs a command on the job in the bucket; as `run`."""
+    """Runs a process on the job in the bucket; as `run`."""
 
-    def run_there(*flags, **settings):
-        return run(
+    def run_there(*flags):
+        return run(*flags, job_dir=place.location, **place.environment)
+
+    return run_there
+
+
+@pytest.fixture
+def run_from_here(run_here, place):
+    """Runs a command on the job in the bucket; as `run_here`."""
+
+    def run_from_here(*flags, **settings):
+        return run_here(
             *flags, job_dir=place.location, **place.environment, **settings
         )
 
-    return run_there
+    return run_from_here
 
 
 def move_to_another_machine(place):
@@ -51,7 +63,7 @@ def move_to_another_machine(place):
 
 
 def test_a_job_in_a_bucket_equals_one_on_the_disk(
-    run_there, place, server, untouched
+    run_there, run_from_here, place, server, untouched
 ):
     code, out, err = run_there(*TWO_EPOCHS)
     assert (code, err) == (0, "")
@@ -60,72 +72,64 @@ def test_a_job_in_a_bucket_equals_one_on_the_disk(
     assert "job/claim.json" not in server.objects()
     assert differences(untouched, place.fetch()) == []
     move_to_another_machine(place)
-    code, out, err = run_there(*TWO_EPOCHS)
+    code, out, err = run_from_here(*TWO_EPOCHS)
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == "Finished: gs://bucket/job is at step 40."
 
 
-def test_commands_take_a_bucket(run_there, place, server, monkeypatch):
-    assert run_there(*SMALL, "--epochs=1")[0] == 0
-    code, out, err = run_there(module="trainer.commands.evaluate")
+def test_a_resume_is_not_disturbed_by_what_commands_have_written(
+    run_from_here, place, server, untouched_here, monkeypatch
+):
+    assert run_from_here(*SMALL, "--epochs=1")[0] == 0
+    few = "--importance_samples=2"
+    code, out, err = run_from_here(few, command="vae-evaluate")
     assert (code, err) == (0, "")
     assert "Step 20 of gs://bucket/job" in out
-    assert json.loads(server.objects()["job/evaluation.json"])["step"] == 20
-    code, out, err = run_there("--rows=3", module="trainer.commands.generate")
+    evaluation = server.objects()["job/evaluation.json"]
+    assert json.loads(evaluation)["step"] == 20
+    code, out, err = run_from_here("--rows=3", command="vae-generate")
     assert (code, err) == (0, "")
     assert "job/plots/step-0000020/traversals.png" in server.objects()
     server.delete("job/export/saved_model/1/saved_model.pb")
-    code, out, err = run_there(module="trainer.commands.export")
+    code, out, err = run_from_here(command="vae-export")
     assert (code, err) == (0, "")
     assert "job/export/saved_model/1/saved_model.pb" in server.objects()
-    code, out, err = run_there(module="trainer.commands.gallery")
+    code, out, err = run_from_here(command="vae-gallery")
     assert (code, err) == (0, "")
-    assert (
-        b"This job is not finished"
-        not in (server.objects()["job/gallery.html"])
-    )
+    page = server.objects()["job/gallery.html"]
+    assert b"This job is not finished" not in page
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     vae = trainer.load("gs://bucket/job", 20)
     variables = variables_of(vae, None)
     assert "decoder/decoder_dense/kernel" in variables
 
-
-def test_a_resume_is_not_disturbed_by_what_commands_have_written(
-    run_there, place, server, untouched
-):
-    assert run_there(*SMALL, "--epochs=1")[0] == 0
-    few = "--importance_samples=2"
-    for command in ("evaluate", "generate"):
-        flags = {"evaluate": [few], "generate": ["--rows=3"]}[command]
-        assert run_there(*flags, module=f"trainer.commands.{command}")[0] == 0
-    written = server.objects()["job/evaluation.json"]
-    code, out, err = run_there(*TWO_EPOCHS)
+    code, out, err = run_from_here(*TWO_EPOCHS)
     assert (code, err) == (0, "")
     assert out.startswith("Resuming gs://bucket/job at step 20.")
-    assert differences(untouched, place.fetch()) == []
-    assert server.objects()["job/evaluation.json"] == written
-    assert run_there(few, module="trainer.commands.evaluate")[0] == 0
+    assert differences(untouched_here, place.fetch()) == []
+    assert server.objects()["job/evaluation.json"] == evaluation
+    assert run_from_here(few, command="vae-evaluate")[0] == 0
     assert json.loads(server.objects()["job/evaluation.json"])["step"] == 40
 
 
 def test_data_comes_from_a_bucket_once_and_verified(
-    run_there, place, server, tmp_path
+    run_from_here, place, server, tmp_path
 ):
     write_idx_folder(tmp_path / "idx", train=64, test=10)
     for path in (tmp_path / "idx").iterdir():
         server.write(f"data/{path.name}", path.read_bytes())
     flags = (*SMALL[3:], "--dataset=idx", "--data_dir=gs://bucket/data")
-    code, out, err = run_there(*flags, "--max_steps=2")
+    code, out, err = run_from_here(*flags, "--max_steps=2")
     assert (code, err) == (0, "")
     assert "Training on 64 images of idx" in out
     server.reset_counters()
-    assert run_there(*flags, "--max_steps=3")[0] == 0
+    assert run_from_here(*flags, "--max_steps=3")[0] == 0
     asked = [path for method, path in server.requests if "data/" in path]
     assert not any("alt=media" in path for path in asked)
     server.corrupt("data/train-images-idx3-ubyte.gz")
     move_to_another_machine(place)
-    code, _, err = run_there(*flags, "--max_steps=4")
+    code, _, err = run_from_here(*flags, "--max_steps=4")
     assert code == 1
     assert "train-images-idx3-ubyte.gz does not have the checksum" in err
 
@@ -139,7 +143,7 @@ def test_a_killed_job_goes_on_on_another_machine(
     )  # fmt: skip
     wait_for(process, "Epoch 1")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75
     step = int(err.split("at step ")[1].split(";")[0])
     move_to_another_machine(place)
@@ -149,6 +153,32 @@ def test_a_killed_job_goes_on_on_another_machine(
     assert differences(untouched, place.fetch()) == []
 
 
+def test_the_second_signal_exits_at_once_and_damages_nothing(
+    start, run_there, place, server, untouched
+):
+    # With this it would be hours until the job gives up by itself.
+    patient = "--storage_timeout_seconds=10000"
+    process = start(
+        *TWO_EPOCHS, patient, job_dir=place.location, **place.environment
+    )
+    wait_for(process, "Epoch 1")
+    server.hold("^POST /upload")
+    process.send_signal(signal.SIGTERM)
+    deadline.wait_until(lambda: server.held, "upload")
+    # Two that come within a second are taken for one.
+    time.sleep(3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=deadline.SECONDS)
+    assert process.returncode == 75
+    server.release()
+    move_to_another_machine(place)
+    code, _, err = run_there(*TWO_EPOCHS)
+    assert (code, err) == (0, "")
+    assert differences(untouched, place.fetch()) == []
+
+
+@pytest.mark.slow
 def test_an_outage_exits_75_and_the_next_start_sends_the_rest(
     start, run_there, place, server, untouched
 ):
@@ -157,7 +187,7 @@ def test_an_outage_exits_75_and_the_next_start_sends_the_rest(
     )
     wait_for(process, "Epoch 1")
     server.outage(True)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75, err
     assert "Not everything is in gs://bucket/job" in err
     assert err.count("\n") == 1
@@ -168,27 +198,29 @@ def test_an_outage_exits_75_and_the_next_start_sends_the_rest(
     assert differences(untouched, place.fetch()) == []
 
 
-def test_a_bucket_that_is_not_there_is_said(run, tmp_path, server):
+def test_a_bucket_that_is_not_there_is_said(run_here, tmp_path, server):
     variables = {
         "STORAGE_EMULATOR_HOST": server.address,
         "XDG_CACHE_HOME": str(tmp_path),
     }
-    code, _, err = run(*SMALL, job_dir="gs://no-such-bucket/a", **variables)
+    code, _, err = run_here(
+        *SMALL, job_dir="gs://no-such-bucket/a", **variables
+    )
     assert code == 1
     assert err.startswith("ERROR: There is no bucket no-such-bucket")
     assert err.count("\n") == 1
     server.fail(403, times=99)
-    code, out, err = run(*SMALL, job_dir="gs://bucket/a", **variables)
+    code, out, err = run_here(*SMALL, job_dir="gs://bucket/a", **variables)
     assert code == 1
     assert "Permission denied" in err
     assert "New job" not in out
 
 
-def test_could_not_look_is_never_nothing_there(run_there, server):
-    assert run_there(*SMALL, "--epochs=1")[0] == 0
+def test_could_not_look_is_never_nothing_there(run_from_here, server):
+    assert run_from_here(*SMALL, "--epochs=1")[0] == 0
     before = server.objects()
     server.fail(503, times=None, match="GET .*/o\\?")
-    code, out, err = run_there(*TWO_EPOCHS, IMPATIENT)
+    code, out, err = run_from_here(*TWO_EPOCHS, IMPATIENT)
     assert code == 75
     assert "The bucket could not be reached when listing" in err
     assert "New job" not in out
@@ -204,24 +236,26 @@ def test_a_job_that_lost_its_claim_stops(start, place, server):
     )
     wait_for(process, "Epoch 1")
     server.write("job/claim.json", json.dumps({"holder": "b"}).encode())
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 1
     assert "The claim on gs://bucket/job was taken by another job" in err
     assert server.objects()["job/claim.json"] == b'{"holder": "b"}'
 
 
-def test_a_live_job_elsewhere_is_not_disturbed(start, run_there, place, server):
+def test_a_live_job_elsewhere_is_not_disturbed(
+    start, run_from_here, place, server
+):
     process = start(
         *SMALL, "--epochs=5000", job_dir=place.location, **place.environment
     )
     wait_for(process, "Epoch 1")
     move_to_another_machine(place)
     server.clock_offset_seconds -= STALE_SECONDS + 1
-    code, out, err = run_there(*SMALL, "--epochs=5000")
+    code, out, err = run_from_here(*SMALL, "--epochs=5000")
     assert code == 1
     assert "was claimed" in out
     assert "gs://bucket/job is in use by process" in err
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75

@@ -12,10 +12,10 @@ pytestmark = [pytest.mark.browser, needs_browser]
 
 
 @pytest.fixture
-def address(run, untouched, tmp_path):
+def address(run_here, untouched_here, tmp_path):
     """Where the page of a finished job is."""
-    job_dir = shutil.copytree(untouched, tmp_path / "job")
-    code, out, err = run(job_dir=job_dir, module="trainer.commands.gallery")
+    job_dir = shutil.copytree(untouched_here, tmp_path / "job")
+    code, out, err = run_here(job_dir=job_dir, command="vae-gallery")
     assert (code, err) == (0, "")
     assert out == f"Gallery of step 40: {job_dir}/gallery.html\n"
     return (job_dir / "gallery.html").as_uri()

@@ -7,8 +7,8 @@ import re
 import subprocess
 import sys
 
-from tests.e2e.conftest import ROOT
 from tests.tools.kubernetes_manifests import dry_run, pod_template
+from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
 from tests.tools.workers import free_hosts
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import requests
 
-from tests.tools.browser import needs_browser, open_page, pixels_of, wait_until
+from tests.tools import deadline
+from tests.tools.browser import needs_browser, open_page, pixels_of
+from tests.tools.deadline import wait_until
 
 pytestmark = [pytest.mark.browser, needs_browser]
 LOSSES = ("total loss", "reconstruction loss", "KL loss")
@@ -27,7 +29,7 @@ def job(request):
     """The directory of the finished job that TensorBoard shows."""
     given = os.environ.get("SCREENSHOTS_OF")
     # Asked for here, since it takes a while to train.
-    return pathlib.Path(given or request.getfixturevalue("untouched"))
+    return pathlib.Path(given or request.getfixturevalue("untouched_here"))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,11 @@ def board(job):
         address = next(match[0] for match in addresses if match)
 
         def has_read_all():
-            runs = requests.get(f"{address}/data/runs", timeout=20).json()
+            runs = requests.get(
+                f"{address}/data/runs", timeout=deadline.SECONDS
+            ).json()
             plugins = requests.get(
-                f"{address}/data/plugins_listing", timeout=20
+                f"{address}/data/plugins_listing", timeout=deadline.SECONDS
             ).json()
             return f"{job.name}/logs/train" in runs and all(
                 plugins[tab]["enabled"] for tab in TABS
@@ -65,13 +69,12 @@ def board(job):
         yield address
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=deadline.SECONDS)
 
 
 @pytest.fixture(scope="module")
 def page(board):
     with open_page(board, width=1600) as page:
-        page.set_default_timeout(60_000)
         yield page
 
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import ROOT
 from tests.tools import fuzz_rendezvous
+from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
 from tests.tools.soak import metrics_of
 from tests.tools.workers import free_hosts, tf_config

@@ -128,6 +128,7 @@ class Server(Bucket):
         page_size: The most that one page of a listing holds. Small, so that
             a client which stops after the first is found out.
         clock_offset_seconds: Added to the time in answers.
+        held: How many requests wait for an answer that will not come.
         requests: (method, path) of each request that came whole.
         bytes_received: The bytes in the bodies of whole upload requests.
     """
@@ -136,6 +137,8 @@ class Server(Bucket):
         super().__init__(name)
         self._lock = threading.RLock()
         self._outage = None
+        self._released = threading.Condition(self._lock)
+        self._held_match, self.held = None, 0
         self.forget_faults()
         self.reset_counters()
 
@@ -195,6 +198,30 @@ class Server(Bucket):
         with self._lock:
             self._rates.append((match, bytes_per_second))
 
+    def hold(self, match=OBJECT_REQUESTS):
+        """Leaves requests without an answer until `release`, as `slow` sees it.
+
+        They are then closed, and nothing of what they ask for is done.
+        """
+        with self._lock:
+            self._held_match = match
+
+    def release(self):
+        """Lets go of all requests that are held."""
+        with self._released:
+            self._held_match = None
+            self._released.notify_all()
+
+    def wait_if_held(self, line):
+        """Returns whether the request of a line was held, once it is not."""
+        with self._released:
+            if not (self._held_match and re.search(self._held_match, line)):
+                return False
+            self.held += 1
+            self._released.wait_for(lambda: not self._held_match)
+            self.held -= 1
+            return True
+
     def outage(self, on, status=503):
         """Answers all requests with an error, or not at all with None."""
         with self._lock:
@@ -245,7 +272,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_request(self):
         gcs = self.server.gcs
-        rate = gcs.rate(f"{self.command} {parse.unquote(self.path)}")
+        line = f"{self.command} {parse.unquote(self.path)}"
+        if gcs.wait_if_held(line):
+            self.close_connection = True
+            return
+        rate = gcs.rate(line)
         size = int(self.headers.get("Content-Length", 0))
         body = b"".join(self.rfile.read(n) for n in paced(size, rate))
         answer = None
@@ -319,5 +350,6 @@ def serve(bucket="bucket"):
         try:
             yield server
         finally:
+            server.release()
             listener.shutdown()
             thread.join()

@@ -10,13 +10,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 
+from tests.tools import deadline
 from tests.tools.workers import free_hosts
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-_SECONDS = 60
 # Node names are what the workers dial: as addresses they need no resolver.
 # Job numbers decide about ports: a random first one keeps clusters apart.
 _CONFIG = """\
@@ -89,7 +88,7 @@ class Cluster:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            timeout=_SECONDS,
+            timeout=deadline.SECONDS,
         ).stdout
 
     def job(self, number):
@@ -126,7 +125,7 @@ def cluster():
         for daemon in reversed(daemons):
             daemon.terminate()
         for daemon in reversed(daemons):
-            daemon.wait(_SECONDS)
+            daemon.wait(deadline.SECONDS)
         _kill_the_rest(folder)
         shutil.rmtree(folder)
 
@@ -161,12 +160,10 @@ def _idle_nodes(this):
 
 
 def _wait(this, is_there):
-    end = time.monotonic() + _SECONDS
-    while not is_there():
-        if time.monotonic() > end:
-            logs = sorted(this.folder.glob("*.log"))
-            raise TimeoutError("\n".join(log.read_text() for log in logs))
-        time.sleep(0.1)
+    logs = this.folder.glob("*.log")
+    deadline.wait_until(
+        is_there, lambda: "\n".join(log.read_text() for log in sorted(logs))
+    )
 
 
 def _kill_the_rest(folder):

@@ -18,9 +18,13 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 
 from tests.fakes import gcs, gcs_bucket
+from tests.tools import deadline
 
-RETRY = storage.retry.DEFAULT_RETRY.with_delay(0.02, 0.1).with_timeout(10)
+RETRY = storage.retry.DEFAULT_RETRY.with_delay(0.02, 0.1).with_timeout(
+    deadline.SECONDS
+)
 MIB = 2**20
+SECONDS = deadline.SECONDS
 
 
 @pytest.fixture
@@ -382,11 +386,16 @@ def test_wrong_checksums_are_refused(bucket, server):
     assert server.objects() == {}
     uploads = f"{server.address}/upload/storage/v1/b/bucket/o"
     start = requests.post(
-        f"{uploads}?uploadType=resumable", json={"name": "a"}, timeout=5
+        f"{uploads}?uploadType=resumable",
+        json={"name": "a"},
+        timeout=SECONDS,
     )
     headers = {"Content-Range": "bytes 0-3/4", "x-goog-hash": "crc32c=AAAAAA=="}
     end = requests.put(
-        start.headers["Location"], b"data", headers=headers, timeout=5
+        start.headers["Location"],
+        b"data",
+        headers=headers,
+        timeout=SECONDS,
     )
     assert end.status_code == 400
     assert server.objects() == {}
@@ -418,6 +427,24 @@ def test_slow(bucket, server):
     assert time.monotonic() - middle > 0.1
 
 
+def test_what_is_held_is_never_done(bucket, server):
+    server.hold("^POST")
+    once = RETRY.with_timeout(0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        write = pool.submit(
+            bucket.blob("a").upload_from_string, b"data", retry=once
+        )
+        deadline.wait_until(lambda: server.held == 1, "request")
+        assert list(bucket.list_blobs()) == []
+        assert not write.done()
+        server.release()
+        with pytest.raises((exceptions.RetryError, requests.ConnectionError)):
+            write.result()
+    assert server.objects() == {}
+    bucket.blob("a").upload_from_string(b"data", retry=once)
+    assert server.held == 0
+
+
 @pytest.mark.parametrize("status", [503, None])
 def test_outage(bucket, server, status):
     server.outage(True, status)
@@ -435,7 +462,9 @@ def test_the_clock_is_the_servers(bucket, server):
     blob = write(bucket, "a", b"data")
     assert abs(time.time() - 7200 - blob.updated.timestamp()) < 60
     assert blob.time_created == blob.updated
-    answer = requests.get(f"{server.address}/storage/v1/b/bucket", timeout=5)
+    answer = requests.get(
+        f"{server.address}/storage/v1/b/bucket", timeout=SECONDS
+    )
     date = email.utils.parsedate_to_datetime(answer.headers["Date"])
     assert abs(time.time() - 7200 - date.timestamp()) < 60
 
@@ -467,7 +496,7 @@ def test_a_stopped_server_answers_nobody():
     with requests.Session() as session:
         with gcs.serve() as server:
             url = f"{server.address}/storage/v1/b/bucket"
-            assert session.get(url, timeout=5).json()["name"] == "bucket"
+            assert session.get(url, timeout=SECONDS).json()["name"] == "bucket"
         # Not even those whose connection was open.
         with pytest.raises(requests.ConnectionError):
-            session.get(url, timeout=5)
+            session.get(url, timeout=SECONDS)

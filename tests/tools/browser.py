@@ -3,11 +3,12 @@
 import contextlib
 import io
 import shutil
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.tools import deadline
 
 needs_browser = pytest.mark.skipif(
     shutil.which("chromium") is None,
@@ -38,6 +39,7 @@ def open_page(address, width=1400, height=1000):
         )
         with contextlib.closing(browser):
             page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(deadline.SECONDS * 1000)
             page.goto(address)
             yield page
 
@@ -46,12 +48,3 @@ def pixels_of(target):
     """Returns what a page or an element shows, uint8 (height, width, 3)."""
     picture = Image.open(io.BytesIO(target.screenshot()))
     return np.asarray(picture.convert("RGB"))
-
-
-def wait_until(condition, what, timeout_seconds=30):
-    """Waits until a function returns something true, and returns that."""
-    end = time.monotonic() + timeout_seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"no {what} in {timeout_seconds} s"
-        time.sleep(0.1)
-    return found

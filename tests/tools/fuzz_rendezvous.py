@@ -22,11 +22,12 @@ import tempfile
 import threading
 import time
 
+from tests.tools import deadline
+from tests.tools.project import ROOT
 from tests.tools.workers import free_hosts, tf_config
 from trainer import __version__
 from trainer.runtime.flags import parse_flags
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLAGS = (
     "--dataset=synthetic",
     "--train_examples=640",
@@ -36,7 +37,7 @@ FLAGS = (
     "--epochs=1",
 )
 PREFIX = struct.Struct(">8sIQ")
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = deadline.SECONDS
 # Connections that do not send any more, and that nobody closes.
 HELD = 200
 MOST_LINES = 200
@@ -118,7 +119,7 @@ def packets(rng, identity):
 def connect(host_and_port):
     """Returns a connection to a chief."""
     host, _, port = host_and_port.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS)
 
 
 def trickle(host_and_port, packet, seconds, until):

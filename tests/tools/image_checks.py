@@ -22,7 +22,7 @@ import urllib.request
 import pytest
 
 import trainer
-from tests.conftest import copy_project
+from tests.tools.project import copy_project
 from tests.tools.small_jobs import SMALL, wait_for
 
 TOOLS = ("buildah", "podman", "runc", "debootstrap")

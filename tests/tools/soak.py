@@ -38,11 +38,13 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.util import tensor_util
 
 from tests.fakes import gcs
+from tests.tools import deadline
 from tests.tools.job_places import BucketPlace, LocalPlace
+from tests.tools.project import ROOT
+from tests.tools.small_jobs import TIME_FIELDS
 from tests.tools.workers import free_hosts, tf_config
 from trainer.runtime.command import quiet_tensorflow
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS_PER_EPOCH = 20
 CHECKPOINT_STEPS, KEPT = 7, 3
 # The run that nobody touches keeps the state of every step, to compare all
@@ -60,7 +62,6 @@ FLAGS = (
     "--steps_per_call=2",
     "--cluster_timeout_seconds=30",
 )
-TIME_FIELDS = ("images_per_second",)
 SAME_FILES = (
     "plots/generated.png",
     "plots/reconstructions.png",
@@ -182,8 +183,13 @@ class Life:
             reader.join()
         return codes
 
-    def kill(self, number, victim):
+    def kill(self, number, victim, patience):
         """Sends a signal to one of the workers.
+
+        Args:
+            number: the `signal.Signals`.
+            victim: the index of the worker.
+            patience: what the seconds that an end may take are times.
 
         Returns:
             The exit codes of all, None for one that had to be killed, and
@@ -192,7 +198,7 @@ class Life:
         sent = time.monotonic()
         self._processes[victim].send_signal(number)
         alone = len(self._processes) == 1
-        codes = self.wait(STOP_SECONDS if alone else LOST_SECONDS)
+        codes = self.wait(patience * (STOP_SECONDS if alone else LOST_SECONDS))
         seconds = time.monotonic() - sent
         if codes is None:
             codes = [process.poll() for process in self._processes]
@@ -359,7 +365,7 @@ def finish(place, flags, workers):
         RuntimeError: it ended badly.
     """
     life = Life(place, flags, workers)
-    codes = life.wait(300)
+    codes = life.wait(deadline.SECONDS)
     if codes != [0] * workers:
         raise RuntimeError(f"{place.name} exited {codes}:\n{life.output}")
 
@@ -384,8 +390,9 @@ def place_of(number, job_dir, server):
 
 
 def torture(
-    place, flags, workers, replicas, signals, kills, rng, tally, lock, advance
-):
+    place, flags, workers, replicas, signals, kills, rng, tally, lock, advance,
+    patience,
+):  # fmt: skip
     """Kills a job `kills` times, and then lets it end."""
     done = 0
     while done < kills:
@@ -405,7 +412,7 @@ def torture(
         number = signal.Signals[rng.choice(signals)]
         victim = rng.randrange(workers)
         phase = life.phase()
-        codes, seconds = life.kill(number, victim)
+        codes, seconds = life.kill(number, victim, patience)
         expected = {
             signal.SIGKILL: {-signal.SIGKILL, 0},
             # Before Python runs the program, a signal just ends it.
@@ -445,6 +452,7 @@ def soak(
     server=None,
     workers=1,
     signals=SIGNALS,
+    patience=1,
 ):
     """Kills jobs until enough kills have happened; returns a `Tally`.
 
@@ -458,6 +466,8 @@ def soak(
             puts them into `folder`.
         workers: processes of each run.
         signals: names of those to kill with.
+        patience: the seconds that an end may take are that many times as
+            many; for a machine that others load as well.
     """
     tally, lock = Tally(), threading.Lock()
     if workers > 1:
@@ -499,6 +509,7 @@ def soak(
                     tally,
                     lock,
                     bar.update,
+                    patience,
                 )
                 fetched = place.fetch()
                 found = [

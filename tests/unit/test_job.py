@@ -8,6 +8,12 @@ import pytest
 import tensorflow as tf
 
 import trainer
+from tests.tools.small_jobs import (
+    BINARY,
+    GAUSSIAN,
+    StopAfterRows,
+    rows_of,
+)
 from tests.tools.soak import differences
 from trainer.data import order, sources
 from trainer.distributed import devices
@@ -23,23 +29,7 @@ from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
 from trainer.training import Parts
 
-TIME_FIELDS = ("images_per_second",)
 LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
-GAUSSIAN = {"reconstruction_loss": "gaussian"}
-BINARY = {"reconstruction_loss": "bce", "binarize": "dynamic"}
-
-
-def rows_of(config, split=None):
-    """The rows of a job without the fields that measure time."""
-    rows = [
-        json.loads(line)
-        for line in JobDir(config.job_dir).metrics_path.read_text().splitlines()
-    ]
-    return [
-        {k: v for k, v in row.items() if k not in TIME_FIELDS}
-        for row in rows
-        if split in (None, row["split"])
-    ]
 
 
 def weights_of(config):
@@ -61,23 +51,6 @@ def relative_difference(one, other):
             rows_of(one, "train"), rows_of(other, "train"), strict=True
         )
     }
-
-
-class StopAfterRows(StopSignal):
-    """A stop signal that comes when a job has written some rows."""
-
-    def __init__(self, config, rows):
-        super().__init__()
-        self._metrics = JobDir(config.job_dir).metrics_path
-        self._rows = rows
-
-    @property
-    def requested(self):
-        if self._metrics.exists() and (
-            self._metrics.read_bytes().count(b"\n") >= self._rows
-        ):
-            self.request("SIGTERM")
-        return self._requested.is_set()
 
 
 def test_replica_count_changes_nothing_in_float64(small_config, tmp_path):

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.conftest import small_job
+from tests.tools.small_jobs import small_job
 from trainer import places
 from trainer.errors import ConfigError
 from trainer.job_dir.open import open_to_read

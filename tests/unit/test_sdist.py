@@ -11,7 +11,7 @@ import venv
 import pytest
 
 import trainer
-from tests.conftest import copy_project
+from tests.tools.project import copy_project
 
 NAME = f"vae_trainer-{trainer.__version__}"
 # What only a clone has a use for, and what only an sdist has.

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 import trainer
-from tests.conftest import small_job
+from tests.tools.commands import run_command
 from tests.tools.idx import write_idx_folder
+from tests.tools.small_jobs import small_job
 from trainer import evaluation
-from trainer.commands import evaluate
 from trainer.evaluation import report
 from trainer.job import train_and_evaluate
-from trainer.runtime.stop_signal import StopSignal
 
 
 @pytest.fixture(scope="module")
@@ -23,29 +22,15 @@ def job_dir(tmp_path_factory):
     return job_dir
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs vae-evaluate in this process; returns (code, stdout, stderr)."""
-    # pytest's own handlers and descriptors stay as they are.
-    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
-    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
-
-    def command(job_dir, *flags):
-        monkeypatch.setattr(
-            sys, "argv", ["vae-evaluate", f"--job_dir={job_dir}", *flags]
-        )
-        capsys.readouterr()
-        code = evaluate.main()
-        return code, *capsys.readouterr()
-
-    return command
+def command(job_dir, *flags):
+    return run_command("vae-evaluate", f"--job_dir={job_dir}", *flags)
 
 
 def evaluation_of(job_dir):
     return json.loads((job_dir / "evaluation.json").read_text())
 
 
-def test_the_evaluation_is_recorded(command, job_dir):
+def test_the_evaluation_is_recorded(job_dir):
     code, _, err = command(
         job_dir, "--importance_samples=20", "--importance_repeats=2"
     )
@@ -81,7 +66,7 @@ def test_the_evaluation_is_recorded(command, job_dir):
     assert found["versions"]["vae-trainer"] == trainer.__version__
 
 
-def test_two_evaluations_are_the_same_file(command, job_dir):
+def test_two_evaluations_are_the_same_file(job_dir):
     contents = []
     for _ in range(2):
         assert command(job_dir, "--importance_samples=3")[0] == 0
@@ -89,7 +74,7 @@ def test_two_evaluations_are_the_same_file(command, job_dir):
     assert contents[0] == contents[1]
 
 
-def test_an_older_checkpoint_takes_the_place(command, job_dir):
+def test_an_older_checkpoint_takes_the_place(job_dir):
     code, out, _ = command(job_dir, "--checkpoint=10", "--importance_samples=0")
     assert code == 0
     assert f"Step 10 of {job_dir}, 50 test images of synthetic" in out
@@ -99,7 +84,7 @@ def test_an_older_checkpoint_takes_the_place(command, job_dir):
     assert "log p(x), K" not in out
 
 
-def test_the_table_has_a_line_for_each_figure(command, job_dir):
+def test_the_table_has_a_line_for_each_figure(job_dir):
     code, out, _ = command(
         job_dir, "--importance_samples=4", "--importance_repeats=2"
     )
@@ -139,7 +124,7 @@ def test_the_table_has_a_line_for_each_figure(command, job_dir):
     )
 
 
-def test_data_without_labels_has_no_accuracies(command, tmp_path):
+def test_data_without_labels_has_no_accuracies(tmp_path):
     write_idx_folder(tmp_path / "idx", train=64, test=10)
     for path in (tmp_path / "idx").glob("*labels*"):
         path.unlink()
@@ -174,7 +159,7 @@ def test_data_without_labels_has_no_accuracies(command, tmp_path):
         ("--importance_repeats=0", 1),
     ],
 )
-def test_flags_that_are_too_small_are_refused(command, tmp_path, flag, least):
+def test_flags_that_are_too_small_are_refused(tmp_path, flag, least):
     code, out, err = command(tmp_path, flag)
     assert (code, out) == (2, "")
     assert err == f"ERROR: {flag} is too small; the least is {least}.\n"
@@ -200,7 +185,7 @@ def test_black_and_white_pixels_have_a_probability():
     ],
 )
 def test_other_likelihoods_are_evaluated_as_what_they_are(
-    command, tmp_path, settings, likelihood
+    tmp_path, settings, likelihood
 ):
     train_and_evaluate(
         small_job(job_dir=str(tmp_path), max_steps=2, **settings)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import small_job
+from tests.tools.small_jobs import small_job
 from trainer.commands import evaluate, export, gallery, generate
 from trainer.data import sources
 from trainer.job import train_and_evaluate

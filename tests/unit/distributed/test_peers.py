@@ -2,13 +2,13 @@
 
 import concurrent.futures
 import socket
-import threading
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tools import deadline
 from tests.tools.workers import free_hosts
 from trainer.distributed import peers as peers_lib, rendezvous
 from trainer.distributed.topology import Topology
@@ -23,7 +23,7 @@ LOST = 75
 def run():
     """Runs a function of `Peers` on each worker; returns their outcomes."""
 
-    def run(*bodies, timeout=10, stops=None):
+    def run(*bodies, timeout=deadline.SECONDS, stops=None):
         hosts = tuple(free_hosts(len(bodies)))
 
         def worker(index):
@@ -45,7 +45,7 @@ def run():
                 for index, body in enumerate(bodies)
                 if body is not None
             ]
-            return [future.result(60) for future in futures]
+            return [future.result(deadline.SECONDS) for future in futures]
 
     return run
 
@@ -77,11 +77,11 @@ def test_arrays_arrive_as_they_were(run):
 
 
 def test_a_worker_that_never_comes_is_named(run):
-    chief, worker = run(until_lost, until_lost, None, timeout=1)
+    chief, worker = run(until_lost, until_lost, None, timeout=3)
     for error in (chief, worker):
         assert isinstance(error, PeerLostError)
         assert error.exit_code == LOST
-        assert "Not found after 1 seconds: worker 2 (127.0.0.1:" in str(error)
+        assert "Not found after 3 seconds: worker 2 (127.0.0.1:" in str(error)
 
 
 def test_a_chief_that_never_comes_is_named(run):
@@ -104,20 +104,20 @@ def test_who_stops_says_why_and_all_take_over_the_code(run):
 
 
 def test_a_silent_worker_is_lost_to_all(run, monkeypatch):
-    monkeypatch.setattr(peers_lib, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(peers_lib, "SILENCE_SECONDS", 3.0)
     monkeypatch.setattr(peers_lib, "_BEAT_SECONDS", 0.1)
-    beat, until = peers_lib.Peers._beat, threading.Event()
+    beat = peers_lib.Peers._beat
 
     def mute(peers):
         if peers.topology.index != 1:
             beat(peers)
 
     monkeypatch.setattr(peers_lib.Peers, "_beat", mute)
-    chief, _, two = run(until_lost, lambda peers: until.wait(3), until_lost)
+    chief, _, two = run(until_lost, until_lost, until_lost)
     for error in (chief, two):
         assert isinstance(error, PeerLostError)
         assert "Lost worker 1 (127.0.0.1:" in str(error)
-        assert "silent for 1 seconds" in str(error)
+        assert "silent for 3 seconds" in str(error)
 
 
 def test_a_signal_to_any_worker_reaches_the_chief(run):
@@ -169,7 +169,7 @@ def test_an_error_of_tensorflow_becomes_the_loss_that_caused_it(run):
 
 
 def test_an_error_of_tensorflow_alone_stays(run, monkeypatch):
-    monkeypatch.setattr(peers_lib, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(peers_lib, "SILENCE_SECONDS", 3.0)
     monkeypatch.setattr(peers_lib, "_BEAT_SECONDS", 0.1)
 
     def chief(peers):
@@ -239,7 +239,7 @@ def test_a_worker_that_comes_again_takes_its_place():
 
     def worker(index, stop):
         with peers_lib.together(
-            Topology(hosts, index), {}, 20, stop, Console()
+            Topology(hosts, index), {}, deadline.SECONDS, stop, Console()
         ) as peers:
             return peers.topology.index
 
@@ -250,7 +250,9 @@ def test_a_worker_that_comes_again_takes_its_place():
         time.sleep(1)
         gone.request("SIGTERM")
         with pytest.raises(InterruptedJobError):
-            first.result(20)
+            first.result(deadline.SECONDS)
         again = pool.submit(worker, 1, StopSignal())
         last = pool.submit(worker, 2, StopSignal())
-        assert [f.result(20) for f in (chief, again, last)] == [0, 1, 2]
+        assert [
+            each.result(deadline.SECONDS) for each in (chief, again, last)
+        ] == [0, 1, 2]

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.tools import fuzz_rendezvous
+from tests.tools import deadline, fuzz_rendezvous
 from tests.tools.fuzz_rendezvous import connect, hello, message
 from tests.tools.workers import free_hosts
 from trainer.distributed import messages, reception, rendezvous
@@ -25,7 +25,7 @@ from trainer.runtime.stop_signal import StopSignal
 LOST = 75
 IDENTITY = {"batch_size": 8, "dataset": "synthetic"}
 # Of a machine ten times slower than one on which these tests take a second.
-PATIENCE = 30
+PATIENCE = deadline.SECONDS
 DEEP = b'{"kind":' + b"[" * 60_000
 
 
@@ -82,10 +82,11 @@ class Chief:
         self._open.close()
 
     def wait_until_said(self, text):
-        end = time.monotonic() + PATIENCE
-        while not any(text in line for line in self.console.said):
-            assert time.monotonic() < end, self.console.said
-            time.sleep(0.01)
+        deadline.wait_until(
+            lambda: any(text in line for line in self.console.said),
+            lambda: f"{text!r} in {self.console.said}",
+            every=0.01,
+        )
 
 
 @pytest.fixture
@@ -105,9 +106,14 @@ def start_chief():
 
 
 @pytest.fixture
-def short_hello(monkeypatch):
-    """Guests have less time, so that the tests do as well."""
-    monkeypatch.setattr(reception, "_HELLO_SECONDS", 1.0)
+def hello_seconds(monkeypatch):
+    """Sets how long a guest has from now on to say who it is.
+
+    Strangers get little, so that a test need not wait, and workers enough.
+    """
+    return lambda seconds: monkeypatch.setattr(
+        reception, "_HELLO_SECONDS", seconds
+    )
 
 
 def is_closed(link):
@@ -177,13 +183,15 @@ MISFITS = {
 
 @pytest.mark.parametrize("packet", MISFITS.values(), ids=MISFITS)
 def test_a_misfit_is_named_once_and_changes_nothing(
-    start_chief, short_hello, packet
+    start_chief, hello_seconds, packet
 ):
+    hello_seconds(1.0)
     chief = start_chief()
     for _ in range(2):
         with chief.connect() as stranger:
             stranger.sendall(packet)
             assert is_closed(stranger)
+    hello_seconds(PATIENCE)
     assert set(chief.worker().result(PATIENCE)) == {0}
     assert set(chief.links()) == {1}
     waiting, ignored, joined = chief.console.said
@@ -217,8 +225,9 @@ def test_a_slow_stranger_does_not_delay_the_stop_signal(
 
 
 def test_a_slow_stranger_has_one_deadline_for_all_its_bytes(
-    start_chief, short_hello
+    start_chief, hello_seconds
 ):
+    hello_seconds(1.0)
     chief = start_chief()
     with chief.connect() as stranger:
         until = drip(stranger)
@@ -262,27 +271,31 @@ def test_a_connection_that_cannot_be_accepted_changes_nothing(
         assert is_closed(stranger)
 
 
-def test_a_stranger_does_not_unseat_a_worker(start_chief, short_hello):
+def test_a_stranger_does_not_unseat_a_worker(start_chief, hello_seconds):
     chief = start_chief(workers=3)
     first = chief.worker(1)
     chief.wait_until_said("joined")
+    hello_seconds(1.0)
     for packet in (*MISFITS.values(), hello(1, {}), hello(1, {"a": 1})):
         with chief.connect() as stranger:
             stranger.sendall(packet)
             while not is_closed(stranger):
                 pass  # It was told why.
+    hello_seconds(PATIENCE)
     last = chief.worker(2)
     assert {*first.result(PATIENCE), *last.result(PATIENCE)} == {0}
     assert set(chief.links()) == {1, 2}
     assert sum("joined" in line for line in chief.console.said) == 2
 
 
-def test_random_packets_change_nothing(start_chief, short_hello):
+def test_random_packets_change_nothing(start_chief, hello_seconds):
+    hello_seconds(1.0)
     chief = start_chief()
     packets = fuzz_rendezvous.packets(random.Random(0), IDENTITY)
     for packet in itertools.islice(packets, 300):
         with chief.connect() as stranger, contextlib.suppress(OSError):
             stranger.sendall(packet)
+    hello_seconds(PATIENCE)
     chief.worker().result(PATIENCE)
     assert set(chief.links()) == {1}
     said = chief.console.said

@@ -4,53 +4,28 @@ import dataclasses
 import html.parser
 import json
 import shutil
-import sys
 
 import jinja2
 import numpy as np
 import pytest
 
-from tests.conftest import small_job
+from tests.tools.commands import run_command
 from tests.tools.idx import write_idx_folder
-from trainer.commands import gallery, generate
+from tests.tools.small_jobs import small_job
 from trainer.data import synthetic
 from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
 from trainer.model.trained import Trained
-from trainer.runtime.stop_signal import StopSignal
 
 # It would end a text, an attribute, a style sheet and a formula, and be a tag
 # and a template. There is no slash in it: a folder has that name.
 HOSTILE = """"'><script>alert(1)<style>&amp;{{ 7 * 7 }}{% x %}$\\x$"""
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished job; tests only read it."""
-    job_dir = tmp_path_factory.mktemp("finished") / "job"
-    train_and_evaluate(small_job(job_dir=str(job_dir)))
-    return job_dir
-
-
 @pytest.fixture
-def job_dir(finished, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(finished, tmp_path / "job")
-
-
-@pytest.fixture
-def ask(monkeypatch, capfd):
-    """Runs a command; returns (exit code, stdout, stderr)."""
-    # pytest's own handlers and descriptors stay as they are.
-    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
-    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
-
-    def ask(module, *flags):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, flags)])
-        code = module.main()
-        return code, *capfd.readouterr()
-
-    return ask
+def job_dir(finished_job, tmp_path):
+    """A copy of a finished job."""
+    return shutil.copytree(finished_job, tmp_path / "job")
 
 
 class Outline(html.parser.HTMLParser):
@@ -88,8 +63,8 @@ class Outline(html.parser.HTMLParser):
         self.text += data
 
 
-def test_a_page_of_a_finished_job_holds_everything(ask, job_dir):
-    assert ask(gallery, f"--job_dir={job_dir}") == (
+def test_a_page_of_a_finished_job_holds_everything(job_dir):
+    assert run_command("vae-gallery", f"--job_dir={job_dir}") == (
         0,
         f"Gallery of step 20: {job_dir}/gallery.html\n",
         "",
@@ -109,20 +84,22 @@ def test_a_page_of_a_finished_job_holds_everything(ask, job_dir):
     assert all(address.startswith("data:") for address in page.addresses)
     assert "url(" not in text
     assert "@import" not in text
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     assert (job_dir / "gallery.html").read_text() == text
 
 
-def test_a_page_of_a_job_in_between_says_so(ask, job_dir):
+def test_a_page_of_a_job_in_between_says_so(job_dir):
     (job_dir / "finished.json").unlink()
-    code, _, err = ask(gallery, f"--job_dir={job_dir}", "--checkpoint=10")
+    code, _, err = run_command(
+        "vae-gallery", f"--job_dir={job_dir}", "--checkpoint=10"
+    )
     assert (code, err) == (0, "")
     page = Outline((job_dir / "gallery.html").read_text())
     assert "not finished: the checkpoint is of step 10 of 20" in page.text
     assert "Test set, step 10, epoch 1" in page.text
 
 
-def test_a_page_names_the_split_that_a_job_was_watched_on(ask, tmp_path):
+def test_a_page_names_the_split_that_a_job_was_watched_on(tmp_path):
     train_and_evaluate(
         small_job(
             job_dir=str(tmp_path),
@@ -131,26 +108,26 @@ def test_a_page_names_the_split_that_a_job_was_watched_on(ask, tmp_path):
             max_steps=2,
         )
     )
-    assert ask(gallery, f"--job_dir={tmp_path}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={tmp_path}")[0] == 0
     page = Outline((tmp_path / "gallery.html").read_text())
     assert "Validation set, step 2, epoch 1" in page.text
     assert len(page.images) == 3 + 4 + 10 + 8
 
 
-def test_a_page_of_a_job_without_rows_has_what_there_is(ask, job_dir):
+def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):
     (job_dir / "metrics.jsonl").write_text("")
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "Losses" not in page.text
     assert len(page.images) == 4 + 10 + 8
 
 
 @pytest.fixture
-def page_where_all_is(ask, finished, tmp_path, monkeypatch):
+def page_where_all_is(finished_job, tmp_path, monkeypatch):
     """Renders a page on which a value comes from wherever one can come from."""
 
     def page(value):
-        job_dir = shutil.copytree(finished, tmp_path / "jobs" / value)
+        job_dir = shutil.copytree(finished_job, tmp_path / "jobs" / value)
         path = job_dir / "config.json"
         record = json.loads(path.read_text())
         record["config"]["data_url"] = value
@@ -174,7 +151,7 @@ def page_where_all_is(ask, finished, tmp_path, monkeypatch):
                 "data",
                 lambda *args: dataclasses.replace(data(*args), name=value),
             )
-            code, _, err = ask(gallery, f"--job_dir={job_dir}")
+            code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
         assert (code, err) == (0, ""), err
         return Outline((job_dir / "gallery.html").read_text())
 
@@ -194,7 +171,7 @@ def test_whatever_a_page_is_told_is_text_and_nothing_more(page_where_all_is):
         assert texts.count(value) == 3 + 5 + 2 + 5 + 20 + 4
 
 
-def test_a_page_shows_what_vae_evaluate_found(ask, job_dir):
+def test_a_page_shows_what_vae_evaluate_found(job_dir):
     (job_dir / "evaluation.json").write_text(
         json.dumps(
             {
@@ -206,7 +183,7 @@ def test_a_page_shows_what_vae_evaluate_found(ask, job_dir):
             }
         )
     )
-    code, _, err = ask(gallery, f"--job_dir={job_dir}")
+    code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert (code, err) == (0, "")
     page = Outline((job_dir / "gallery.html").read_text())
     assert "-1,234.57" in page.text
@@ -223,33 +200,33 @@ def test_a_page_never_leaves_out_what_it_was_not_told():
 
 
 @pytest.mark.parametrize("content", ["{half", "[1, 2]"])
-def test_an_evaluation_that_cannot_be_read_is_left_out(ask, job_dir, content):
+def test_an_evaluation_that_cannot_be_read_is_left_out(job_dir, content):
     (job_dir / "evaluation.json").write_text(content)
-    code, _, err = ask(gallery, f"--job_dir={job_dir}")
+    code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert code == 0
     assert err.startswith("WARNING: ")
     assert err.endswith("and is left out.\n")
 
 
 @pytest.mark.parametrize(
-    ("module", "flag", "code", "message"),
+    ("command", "flag", "code", "message"),
     [
-        (gallery, "--checkpoint=33", 1, "it has those of steps 10, 20"),
-        (gallery, "--rows=3", 2, "Unknown command line flag 'rows'"),
-        (generate, "--format=gif", 2, "value should be one of <png|npy>"),
-        (generate, "--rows=0", 2, "the least is 1"),
+        ("vae-gallery", "--checkpoint=33", 1, "it has those of steps 10, 20"),
+        ("vae-gallery", "--rows=3", 2, "Unknown command line flag 'rows'"),
+        ("vae-generate", "--format=gif", 2, "value should be one of <png|npy>"),
+        ("vae-generate", "--rows=0", 2, "the least is 1"),
     ],
 )
-def test_a_bad_flag_is_one_sentence(ask, finished, module, flag, code, message):
-    found, _, err = ask(module, f"--job_dir={finished}", flag)
+def test_a_bad_flag_is_one_sentence(finished_job, command, flag, code, message):
+    found, _, err = run_command(command, f"--job_dir={finished_job}", flag)
     assert found == code
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_arrays_hold_the_images_by_row_and_column(ask, job_dir, tmp_path):
-    code, _, err = ask(
-        generate,
+def test_arrays_hold_the_images_by_row_and_column(job_dir, tmp_path):
+    code, _, err = run_command(
+        "vae-generate",
         f"--job_dir={job_dir}",
         "--format=npy",
         "--rows=3",
@@ -271,7 +248,7 @@ def test_arrays_hold_the_images_by_row_and_column(ask, job_dir, tmp_path):
     assert all(array.dtype == np.uint8 for array in arrays.values())
 
 
-def test_what_cannot_be_drawn_is_said(ask, tmp_path):
+def test_what_cannot_be_drawn_is_said(tmp_path):
     write_idx_folder(tmp_path / "idx", train=64, test=10)
     for path in (tmp_path / "idx").glob("*labels*"):
         path.unlink()
@@ -287,10 +264,12 @@ def test_what_cannot_be_drawn_is_said(ask, tmp_path):
             max_steps=2,
         )
     )
-    code, out, err = ask(generate, f"--job_dir={job_dir}", "--rows=2")
+    code, out, err = run_command(
+        "vae-generate", f"--job_dir={job_dir}", "--rows=2"
+    )
     assert (code, err) == (0, "")
     assert "No manifold: one latent unit spans no plane." in out
     assert "No classes: idx has no test labels." in out
-    assert ask(gallery, f"--job_dir={job_dir}")[0] == 0
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "No manifold: one latent unit spans no plane." in page.text

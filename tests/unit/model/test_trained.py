@@ -4,24 +4,22 @@ import gzip
 import hashlib
 import json
 import shutil
-import sys
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.conftest import small_job
+from tests.tools.commands import run_command
 from tests.tools.idx import idx_bytes, write_idx_folder
-from trainer.commands import evaluate, gallery, generate
+from tests.tools.small_jobs import small_job
 from trainer.data import idx, sources
 from trainer.errors import ConfigError, DataError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
-from trainer.runtime.stop_signal import StopSignal
 
 NAMES = tuple(sources.FASHION_MNIST_MD5)
 TRAIN, TRAIN_LABELS, TEST, TEST_LABELS = NAMES
-COMMANDS = {"evaluate": evaluate, "generate": generate, "gallery": gallery}
+COMMANDS = ("vae-evaluate", "vae-generate", "vae-gallery")
 
 
 def rewrite(name, change):
@@ -68,22 +66,6 @@ def root(finished, tmp_path):
     text = path.read_text().replace(str(finished), str(root))
     path.write_text(text)
     return root
-
-
-@pytest.fixture
-def ask(monkeypatch, capsys):
-    """Runs a command in this process; returns (code, stdout, stderr)."""
-    # pytest's own handlers and descriptors stay as they are.
-    monkeypatch.setattr(StopSignal, "install", lambda stop: None)
-    monkeypatch.setattr(StopSignal, "retire", lambda stop: None)
-
-    def ask(name, job_dir, *flags):
-        monkeypatch.setattr(sys, "argv", [name, f"--job_dir={job_dir}", *flags])
-        capsys.readouterr()
-        code = COMMANDS[name].main()
-        return code, *capsys.readouterr()
-
-    return ask
 
 
 def config_of(root, **settings):
@@ -153,12 +135,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_model_is_not_judged_by_other_data(root, ask, change):
+def test_a_model_is_not_judged_by_other_data(root, change):
     apply, message = CHANGES[change]
     apply(root / "idx")
     before = content_of(root)
     for command in COMMANDS:
-        code, out, err = ask(command, root / "job")
+        code, out, err = run_command(command, f"--job_dir={root / 'job'}")
         assert (code, out) == (1, "")
         assert message in err
         assert err.startswith(
@@ -181,7 +163,7 @@ def test_training_does_not_go_on_with_other_data(root, change):
     assert content_of(root) == before
 
 
-def test_the_same_data_in_other_files_is_the_same(root, ask):
+def test_the_same_data_in_other_files_is_the_same(root):
     for name in NAMES:
         path = root / "idx" / name
         path.with_name(f"{name}.gz").write_bytes(
@@ -189,11 +171,12 @@ def test_the_same_data_in_other_files_is_the_same(root, ask):
         )
         path.unlink()
     for command, flags in {
-        "evaluate": ("--importance_samples=0",),
-        "generate": ("--rows=2",),
-        "gallery": (),
+        "vae-evaluate": ("--importance_samples=0",),
+        "vae-generate": ("--rows=2",),
+        "vae-gallery": (),
     }.items():
-        code, _, err = ask(command, root / "job", *flags)
+        job_dir = f"--job_dir={root / 'job'}"
+        code, _, err = run_command(command, job_dir, *flags)
         assert (code, err) == (0, "")
 
 
@@ -233,15 +216,16 @@ def test_what_an_older_record_does_not_say_is_no_difference(
         job.check_data(data)
 
 
-def test_drawn_images_are_compared_too(tmp_path, ask):
+def test_drawn_images_are_compared_too(tmp_path):
     job_dir = tmp_path / "job"
     train_and_evaluate(small_job(job_dir=str(job_dir), max_steps=1))
-    assert ask("generate", job_dir, "--rows=2")[0] == 0
+    words = ("vae-generate", f"--job_dir={job_dir}", "--rows=2")
+    assert run_command(*words).exit_code == 0
     record = json.loads((job_dir / "config.json").read_text())
     # As if another version of NumPy had drawn them.
     record["data"]["md5"][TEST] = hashlib.md5(b"").hexdigest()
     (job_dir / "config.json").write_text(json.dumps(record))
-    code, _, err = ask("generate", job_dir, "--rows=2")
+    code, _, err = run_command(*words)
     assert code == 1
     assert f"MD5 of {TEST}" in err
 

@@ -31,6 +31,11 @@ def test_a_signal_that_comes_twice_at_once_is_one():
     assert end_of("send(3, 0.05); print(stop.name)") == (0, "SIGTERM\n")
 
 
+def test_control_c_is_a_stop_signal_too():
+    program = "os.kill(os.getpid(), signal.SIGINT); time.sleep(0.5)"
+    assert end_of(f"{program}; print(stop.name)") == (0, "SIGINT\n")
+
+
 def test_a_second_signal_exits_at_once():
     assert end_of("send(2, 1.5); print('went on')") == (75, "")
 

@@ -8,8 +8,12 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.conftest import small_job
-from tests.unit.test_job import BINARY, StopAfterRows, rows_of
+from tests.tools.small_jobs import (
+    BINARY,
+    StopAfterRows,
+    rows_of,
+    small_job,
+)
 from trainer.errors import InterruptedJobError, JobDirError
 from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint

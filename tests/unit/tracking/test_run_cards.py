@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams import (
     list_session_groups,
 )
 
-from tests.unit.test_job import StopAfterRows
+from tests.tools.small_jobs import StopAfterRows
 from trainer import files
 from trainer.data import sources
 from trainer.distributed import devices

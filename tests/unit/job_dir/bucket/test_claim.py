@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.tools import deadline
 from trainer.errors import InterruptedJobError, JobDirError
 from trainer.job_dir.bucket import claim as claim_lib
 from trainer.job_dir.bucket.claim import BucketClaim
@@ -11,7 +12,7 @@ from trainer.job_dir.bucket.object_store import ObjectStore
 
 
 def new_store():
-    return ObjectStore("gs://bucket/job", 3.0)
+    return ObjectStore("gs://bucket/job", deadline.SECONDS)
 
 
 def test_a_live_claim_is_refused(store, quick_claims, console, stop, capsys):

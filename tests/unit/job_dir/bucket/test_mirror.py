@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.tools import deadline
 from trainer.config import TrainConfig
 from trainer.errors import (
     JobDirError,
@@ -20,7 +21,7 @@ from trainer.job_dir.open import JobDir, open_to_write
 from trainer.runtime.stop_signal import StopSignal
 
 
-def new_store(seconds=3.0):
+def new_store(seconds=deadline.SECONDS):
     return ObjectStore("gs://bucket/job", seconds)
 
 

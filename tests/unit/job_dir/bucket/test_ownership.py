@@ -367,7 +367,7 @@ def test_an_earlier_version_that_still_works_there_is_not_disturbed(
 
 
 def test_every_file_of_a_finished_job_is_known_as_its_own(tmp_path):
-    from tests.conftest import small_job
+    from tests.tools.small_jobs import small_job
     from trainer.job import train_and_evaluate
 
     for name, settings in {

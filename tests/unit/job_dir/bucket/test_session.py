@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.conftest import small_job
 from tests.tools.job_places import BucketPlace
+from tests.tools.small_jobs import small_job
 from tests.tools.soak import differences
 from trainer.errors import TrainerError
 from trainer.job import train_and_evaluate
