@@ -4,7 +4,7 @@ Importing this package is cheap on purpose: TensorFlow takes seconds to load,
 and a job must be able to answer a stop signal before that.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def load(job_dir, checkpoint="last"):
