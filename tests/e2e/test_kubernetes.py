@@ -7,6 +7,9 @@ import re
 import subprocess
 import sys
 
+import pytest
+
+from tests.tools import deadline
 from tests.tools.kubernetes_manifests import dry_run, pod_template
 from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
@@ -25,6 +28,7 @@ def entrypoint():
     ]
 
 
+@pytest.mark.slow
 def test_the_pods_of_a_job_train_together(tmp_path):
     job = dry_run("--workers=2", "--", *SMALL, "--max_steps=2")[-1]
     (container,) = pod_template(job)["spec"]["containers"]
@@ -52,7 +56,10 @@ def test_the_pods_of_a_job_train_together(tmp_path):
         for index in range(job["spec"]["completions"])
     ]
     try:
-        said = [process.communicate(timeout=120)[0] for process in processes]
+        said = [
+            process.communicate(timeout=deadline.SECONDS)[0]
+            for process in processes
+        ]
     finally:
         for process in processes:
             process.kill()

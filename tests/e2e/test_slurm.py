@@ -5,15 +5,14 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.fakes import slurm_cluster
+from tests.tools.deadline import wait_until
 from tests.tools.small_jobs import SMALL
 from tests.tools.soak import differences
 
-SECONDS = 120
 EPOCHS = 6
 NAME = 'it\'s "a" job # 1'
 
@@ -55,13 +54,9 @@ class Job:
         return self.log.read_text() if self.log.exists() else ""
 
     def wait(self, is_so):
-        end = time.monotonic() + SECONDS
-        while not is_so():
-            assert time.monotonic() < end, (
-                self._cluster.job(self.number),
-                self.said(),
-            )
-            time.sleep(0.1)
+        wait_until(
+            is_so, lambda: f"{self._cluster.job(self.number)} {self.said()}"
+        )
 
     def wait_for(self, text):
         self.wait(lambda: text in self.said())
@@ -84,6 +79,7 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_stops_goes_on_and_ends_with_the_same_weights(
     cluster, tmp_path
 ):

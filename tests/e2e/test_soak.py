@@ -3,7 +3,9 @@ import pytest
 from tests.tools import soak
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_killed_runs_equal_untouched_ones(tmp_path, workers):
     tally = soak.soak(
         kills=2,
@@ -12,6 +14,7 @@ def test_killed_runs_equal_untouched_ones(tmp_path, workers):
         folder=tmp_path,
         jobs=1,
         workers=workers,
+        patience=20,
     )
     print(soak.report(tally))
     assert sum(tally.kills.values()) == 2

@@ -311,6 +311,7 @@ def test_wrong_flags_are_refused(capsys):
     assert "must be 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_measures_the_throughput_and_what_is_around_it(
     setup, monkeypatch, capsys
 ):

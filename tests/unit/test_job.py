@@ -1,5 +1,7 @@
 import contextlib
+import dataclasses
 import json
+import shutil
 import time
 import weakref
 
@@ -12,7 +14,9 @@ from tests.tools.small_jobs import (
     BINARY,
     GAUSSIAN,
     StopAfterRows,
+    metrics_path,
     rows_of,
+    small_job,
 )
 from tests.tools.soak import differences
 from trainer.data import order, sources
@@ -53,8 +57,23 @@ def relative_difference(one, other):
     }
 
 
-def test_replica_count_changes_nothing_in_float64(small_config, tmp_path):
-    one, two, four = (
+SLOW = pytest.mark.slow
+OTHER_LIKELIHOODS = [pytest.param(GAUSSIAN, marks=SLOW), BINARY]
+
+
+@pytest.fixture
+def finished(finished_job, tmp_path):
+    """`small_config()` with a copy of the job of it, which has ended."""
+    return small_job(
+        job_dir=str(shutil.copytree(finished_job, tmp_path / "finished"))
+    )
+
+
+@pytest.mark.parametrize("replicas", [pytest.param(2, marks=SLOW), 4])
+def test_replica_count_changes_nothing_in_float64(
+    small_config, tmp_path, replicas
+):
+    one, many = (
         small_config(
             job_dir=str(tmp_path / f"{replicas}-replicas"),
             virtual_devices=replicas,
@@ -66,17 +85,16 @@ def test_replica_count_changes_nothing_in_float64(small_config, tmp_path):
             image_epochs=0,
             summary_steps=1,
         )
-        for replicas in (1, 2, 4)
+        for replicas in (1, replicas)
     )
-    for config in (one, two, four):
+    for config in (one, many):
         train_and_evaluate(config)
-    for many in (two, four):
-        difference = relative_difference(one, many)
-        assert len(difference) == 100
-        assert max(difference.values()) < 1e-10
-        assert rows_of(one, "test")[-1]["total_loss"] == pytest.approx(
-            rows_of(many, "test")[-1]["total_loss"], rel=1e-10
-        )
+    difference = relative_difference(one, many)
+    assert len(difference) == 100
+    assert max(difference.values()) < 1e-10
+    assert rows_of(one, "test")[-1]["total_loss"] == pytest.approx(
+        rows_of(many, "test")[-1]["total_loss"], rel=1e-10
+    )
 
 
 def test_replica_count_changes_only_rounding_in_float32(small_config, tmp_path):
@@ -108,7 +126,7 @@ def test_replica_count_changes_nothing_with_free_bits(small_config, tmp_path):
         assert row["total_loss"] >= row["reconstruction_loss"] + 8 * 0.2 - 1e-9
 
 
-@pytest.mark.parametrize("settings", [GAUSSIAN, BINARY])
+@pytest.mark.parametrize("settings", OTHER_LIKELIHOODS)
 def test_replica_count_changes_nothing_with_other_likelihoods(
     small_config, tmp_path, settings
 ):
@@ -146,15 +164,12 @@ def test_two_runs_are_equal_bit_for_bit(small_config, tmp_path):
     assert_same_weights(one, other)
 
 
-def test_steps_per_call_changes_nothing(small_config, tmp_path):
-    configs = [
-        small_config(job_dir=str(tmp_path / str(steps)), steps_per_call=steps)
-        for steps in (1, 7)
-    ]
-    for config in configs:
-        train_and_evaluate(config)
-        assert rows_of(config) == rows_of(configs[0])
-        assert_same_weights(config, configs[0])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=SLOW), 7])
+def test_steps_per_call_changes_nothing(small_config, finished, steps):
+    config = small_config(steps_per_call=steps)
+    train_and_evaluate(config)
+    assert rows_of(config) == rows_of(finished)
+    assert_same_weights(config, finished)
 
 
 def test_the_step_is_traced_once(small_config):
@@ -197,8 +212,10 @@ def test_the_pictures_follow_the_last_epoch_at_once(small_config):
         ),
         console=console,
     )
-    assert console.times["Epoch"] - console.times["Training"] > 6
-    assert console.times["Drawing"] - console.times["Epoch"] < 2
+    training = console.times["Epoch"] - console.times["Training"]
+    assert training > 6
+    # It is longer by what TensorFlow works, as the machine does.
+    assert console.times["Drawing"] - console.times["Epoch"] < training / 4
 
 
 def test_iterators_live_until_the_caller_lets_go(small_config):
@@ -210,18 +227,16 @@ def test_iterators_live_until_the_caller_lets_go(small_config):
     assert [reference() for reference in alive] == [None, None]
 
 
-def test_rows_have_the_documented_keys_and_steps(small_config):
-    config = small_config(epochs=2, summary_steps=4)
-    train_and_evaluate(config)
+def test_rows_have_the_documented_keys_and_steps(finished):
     rows = [
         json.loads(line)
-        for line in JobDir(config.job_dir).metrics_path.read_text().splitlines()
+        for line in metrics_path(finished).read_text().splitlines()
     ]
     common = ["step", "epoch", "split", *LOSSES, "kl_weight"]
     train = [row for row in rows if row["split"] == "train"]
     test = [row for row in rows if row["split"] == "test"]
-    assert [row["step"] for row in train] == [4, 8, 12, 16, 20]
-    assert [row["epoch"] for row in train] == [1, 1, 2, 2, 2]
+    assert [row["step"] for row in train] == [5, 10, 15, 20]
+    assert [row["epoch"] for row in train] == [1, 1, 2, 2]
     assert [row["step"] for row in test] == [10, 20]
     for row in train:
         assert list(row) == [*common, "learning_rate", "images_per_second"]
@@ -287,26 +302,23 @@ def test_a_non_finite_loss_names_the_steps_of_the_call(small_config):
     assert checkpoint.list_steps(JobDir(config.job_dir)) == []
 
 
-def test_an_interrupted_run_equals_an_untouched_one(small_config, tmp_path):
-    untouched = small_config(job_dir=str(tmp_path / "untouched"))
-    train_and_evaluate(untouched)
-    # Rows come after steps 5, 10, 10 (test), 15, 20, 20 (test): the second
-    # stop falls between an evaluation and the pictures of its step, the last
-    # between the evaluation of the last step and the end.
-    for rows in (1, 3, 4, 6):
-        config = small_config(job_dir=str(tmp_path / f"after-{rows}"))
-        with pytest.raises(InterruptedJobError, match="Interrupted by SIGTERM"):
-            train_and_evaluate(config, stop=StopAfterRows(config, rows))
-        train_and_evaluate(config)
-        assert (
-            differences(
-                JobDir(untouched.job_dir).root, JobDir(config.job_dir).root
-            )
-            == []
-        )
+# Rows come after steps 5, 10, 10 (test), 15, 20, 20 (test): the second stop
+# falls between an evaluation and the pictures of its step, the last between the
+# evaluation of the last step and the end.
+@pytest.mark.parametrize(
+    "rows", [pytest.param(1, marks=SLOW), 3, pytest.param(4, marks=SLOW), 6]
+)
+def test_an_interrupted_run_equals_an_untouched_one(
+    small_config, finished_job, rows
+):
+    config = small_config()
+    with pytest.raises(InterruptedJobError, match="Interrupted by SIGTERM"):
+        train_and_evaluate(config, stop=StopAfterRows(config, rows))
+    train_and_evaluate(config)
+    assert differences(finished_job, JobDir(config.job_dir).root) == []
 
 
-@pytest.mark.parametrize("settings", [GAUSSIAN, BINARY])
+@pytest.mark.parametrize("settings", OTHER_LIKELIHOODS)
 def test_an_interrupted_run_of_another_likelihood_equals_an_untouched_one(
     small_config, tmp_path, settings
 ):
@@ -363,7 +375,9 @@ def test_weights_hardly_move_with_a_large_epsilon(small_config):
             np.testing.assert_allclose(weight, first[name], atol=1e-6)
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(2, 4), pytest.param(4, 1, marks=SLOW)]
+)
 def test_a_job_moves_to_other_replicas(small_config, tmp_path, before, after):
     settings = {"precision": "float64", "summary_steps": 1, "batch_size": 16}
     untouched = small_config(job_dir=str(tmp_path / "untouched"), **settings)
@@ -380,12 +394,10 @@ def test_a_job_moves_to_other_replicas(small_config, tmp_path, before, after):
     assert max(difference.values()) < 1e-10
 
 
-def test_other_settings_are_refused_and_named(small_config):
-    config = small_config(max_steps=2)
-    train_and_evaluate(config)
+def test_other_settings_are_refused_and_named(finished):
     with pytest.raises(ConfigError) as error:
         train_and_evaluate(
-            small_config(max_steps=2, beta=2.0, seed=5, train_examples=300)
+            dataclasses.replace(finished, beta=2.0, seed=5, train_examples=300)
         )
     for difference in (
         "--beta=2.0 (was 1.0)",
@@ -397,18 +409,16 @@ def test_other_settings_are_refused_and_named(small_config):
 
 
 def test_more_epochs_go_on_where_the_finished_run_stopped(
-    small_config, tmp_path, capsys
+    small_config, finished, capsys
 ):
-    longer = small_config(job_dir=str(tmp_path / "longer"), epochs=3)
+    longer = small_config(epochs=3)
     train_and_evaluate(longer)
-    config = small_config(epochs=2)
-    train_and_evaluate(config)
-    assert train_and_evaluate(config) is None
+    assert train_and_evaluate(finished) is None
     assert "Finished: " in capsys.readouterr().out
-    train_and_evaluate(small_config(epochs=3))
+    train_and_evaluate(dataclasses.replace(finished, epochs=3))
     assert "at step 20." in capsys.readouterr().out
-    assert_same_weights(config, longer)
-    assert rows_of(config) == rows_of(longer)
+    assert_same_weights(finished, longer)
+    assert rows_of(finished) == rows_of(longer)
 
 
 def test_a_cosine_learning_rate_is_recorded_and_fixes_the_last_step(
@@ -430,21 +440,15 @@ def test_a_cosine_learning_rate_is_recorded_and_fixes_the_last_step(
 
 
 def test_a_job_of_a_version_without_a_setting_goes_on_with_its_default(
-    small_config,
+    finished,
 ):
-    config = small_config(epochs=1)
-    train_and_evaluate(config)
-    job = JobDir(config.job_dir)
+    job = JobDir(finished.job_dir)
     record = job.record()
     for name in ("learning_rate_schedule", "binarize", "adam_epsilon"):
         del record["config"][name]
     job.config_path.write_text(json.dumps(record))
-    result = train_and_evaluate(small_config(epochs=2))
-    assert result.step == 2 * rows_of(config, "test")[0]["step"]
-    with pytest.raises(ConfigError, match="was constant"):
-        train_and_evaluate(
-            small_config(epochs=2, learning_rate_schedule="cosine")
-        )
+    result = train_and_evaluate(dataclasses.replace(finished, epochs=3))
+    assert result.step == 30
 
 
 @pytest.mark.parametrize(
@@ -461,37 +465,44 @@ def test_a_batch_is_cut_in_halves_where_that_helps(
     assert devices.connect(small_config(**settings)).parts == parts
 
 
-def test_a_finished_job_loads_as_a_model(small_config):
-    config = small_config()
-    result = train_and_evaluate(config)
-    vae = trainer.load(config.job_dir)
-    best = trainer.load(config.job_dir, "best")
-    saved = weights_of(config)
+def test_a_finished_job_loads_as_a_model(finished):
+    vae = trainer.load(finished.job_dir)
+    best = trainer.load(finished.job_dir, "best")
+    saved = weights_of(finished)
     for name, variable in variables_of(vae, None).items():
         np.testing.assert_array_equal(variable.numpy(), saved[name])
     assert best.encoder.count_params() == vae.encoder.count_params()
-    finished = json.loads(JobDir(config.job_dir).finished_path.read_text())
-    assert finished["step"] == result.step == 20
-    assert finished["test_metrics"] == result.test_metrics
+    said = json.loads(JobDir(finished.job_dir).finished_path.read_text())
+    assert said["step"] == 20
+    assert said["test_metrics"] == rows_of(finished, "test")[-1]
 
 
-def test_every_likelihood_and_precision_trains_too(small_config, tmp_path):
-    for name, settings in {
-        "bce": {"reconstruction_loss": "bce"},
-        "bfloat16": {"mixed_precision": "bfloat16"},
-        "none": {"strategy": "none"},
-        "jit": {"jit_compile": "true"},
-        "gaussian": {
-            "reconstruction_loss": "gaussian",
-            "jit_compile": "true",
-            "mixed_precision": "bfloat16",
-        },
-        "binary": BINARY,
-    }.items():
-        config = small_config(job_dir=str(tmp_path / name), **settings)
-        train_and_evaluate(config)
-        rows = rows_of(config, "train")
-        assert rows[-1]["total_loss"] < rows[0]["total_loss"], name
+KINDS = {
+    "bce": {"reconstruction_loss": "bce"},
+    "bfloat16": {"mixed_precision": "bfloat16"},
+    "none": {"strategy": "none"},
+    "jit": {"jit_compile": "true"},
+    "gaussian": {
+        "reconstruction_loss": "gaussian",
+        "jit_compile": "true",
+        "mixed_precision": "bfloat16",
+    },
+    "binary": BINARY,
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in ("none", "bfloat16") else pytest.param(kind, marks=SLOW)
+        for kind in KINDS
+    ],
+)
+def test_every_likelihood_and_precision_trains_too(small_config, kind):
+    config = small_config(**KINDS[kind])
+    train_and_evaluate(config)
+    rows = rows_of(config, "train")
+    assert rows[-1]["total_loss"] < rows[0]["total_loss"]
 
 
 def test_a_real_run_learns_and_does_not_collapse(

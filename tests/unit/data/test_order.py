@@ -222,6 +222,7 @@ def test_iterators_end_at_once():
         [f"CPU:{index}" for index in range(4)]
     )
     images = numbered_images(100)
+    begun = time.monotonic()
     iterators = [
         iter(
             order.train_batches(
@@ -233,6 +234,7 @@ def test_iterators_end_at_once():
     iterators.append(iter(order.test_batches(images, config, strategy)[0]))
     for iterator in iterators:
         next(iterator)
+    beginning = time.monotonic() - begun
     # A thread that tunes a pipeline (Model::OptimizeLoop in TensorFlow's
     # model.cc) looks 2.6 s after its start and then 5.1 s after it. Most
     # iterators with such a thread would wait until then.
@@ -240,7 +242,8 @@ def test_iterators_end_at_once():
     started = time.monotonic()
     iterators.clear()
     del iterator
-    assert time.monotonic() - started < 1
+    # Which is work of TensorFlow's as well, and more of it.
+    assert time.monotonic() - started < beginning
 
 
 def test_a_batch_larger_than_the_data_is_refused():

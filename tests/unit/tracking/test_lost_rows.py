@@ -19,24 +19,15 @@ from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir
 
-# Ten steps an epoch. Train rows of steps 5, 10, 15 and 20 and evaluations at
-# 10 and 20, which is where the checkpoints are.
-SETTINGS = {"epochs": 2, "latent_dim": 2}
+# Of `small_job`, of ten steps an epoch: train rows of steps 5, 10, 15 and 20,
+# and evaluations at 10 and 20, which is where the checkpoints are.
 ROWS = 6
 LAST_OF_FIRST_CHECKPOINT = 3
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished job; tests work on copies of it."""
-    job_dir = tmp_path_factory.mktemp("rows") / "job"
-    train_and_evaluate(small_job(job_dir=str(job_dir), **SETTINGS))
-    return job_dir
-
-
 @pytest.fixture
-def job_dir(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "job")
+def job_dir(finished_job, tmp_path):
+    return shutil.copytree(finished_job, tmp_path / "job")
 
 
 def lines_of(job_dir):
@@ -48,9 +39,7 @@ def write(job_dir, lines):
 
 
 def train(job_dir, **settings):
-    return train_and_evaluate(
-        small_job(job_dir=str(job_dir), **{**SETTINGS, **settings})
-    )
+    return train_and_evaluate(small_job(job_dir=str(job_dir), **settings))
 
 
 def content_of(job_dir):
@@ -97,8 +86,10 @@ def test_a_file_that_is_gone_is_missed(job_dir):
 
 @hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.given(cut=st.integers(1, 10_000))
-def test_a_file_cut_anywhere_is_missed(finished, tmp_path_factory, cut):
-    job_dir = shutil.copytree(finished, tmp_path_factory.mktemp("cut") / "job")
+def test_a_file_cut_anywhere_is_missed(finished_job, tmp_path_factory, cut):
+    job_dir = shutil.copytree(
+        finished_job, tmp_path_factory.mktemp("cut") / "job"
+    )
     content = b"".join(lines_of(job_dir))
     write(job_dir, [content[: -1 - cut % len(content)]])
     assert_refused(job_dir, epochs=[3])
@@ -130,9 +121,7 @@ def test_rows_in_another_order_are_noticed(job_dir):
 def test_rows_ahead_of_the_checkpoint_and_a_torn_one_are_no_fault(
     job_dir, tmp_path
 ):
-    untouched = small_job(
-        job_dir=str(tmp_path / "untouched"), **{**SETTINGS, "epochs": 3}
-    )
+    untouched = small_job(job_dir=str(tmp_path / "untouched"), epochs=3)
     train_and_evaluate(untouched)
     lines = lines_of(job_dir)
     ahead = json.dumps(json.loads(lines[-2]) | {"step": 25}).encode()
@@ -160,26 +149,34 @@ def manifests_of(job_dir):
     ]
 
 
+# The third row is the first evaluation, before the pictures of its step.
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        3,
+        pytest.param(ROWS, marks=pytest.mark.slow),
+    ],
+)
 def test_the_rows_of_a_checkpoint_do_not_depend_on_interruptions(
-    finished, tmp_path
+    finished_job, tmp_path, rows
 ):
-    expected = [manifest["rows"] for manifest in manifests_of(finished)]
+    expected = [manifest["rows"] for manifest in manifests_of(finished_job)]
     assert expected == [{"test": 1, "train": 2}, {"test": 2, "train": 4}]
-    # The third is the first evaluation, before the pictures of its step.
-    for rows in (2, 3, ROWS):
-        job_dir = tmp_path / f"after-{rows}"
-        config = small_job(job_dir=str(job_dir), **SETTINGS)
-        with pytest.raises(InterruptedJobError):
-            train_and_evaluate(config, stop=StopAfterRows(config, rows))
-        saved = manifests_of(job_dir)[-1]
-        # An evaluation that will be done again has no row yet.
-        done = (saved["step"] - (bool(saved["due"]))) // 10
-        assert saved["rows"].get("test", 0) == done
-        train_and_evaluate(config)
-        found = {each["step"]: each["rows"] for each in manifests_of(job_dir)}
-        assert [found[10], found[20]] == expected
+    config = small_job(job_dir=str(tmp_path / "job"))
+    with pytest.raises(InterruptedJobError):
+        train_and_evaluate(config, stop=StopAfterRows(config, rows))
+    saved = manifests_of(tmp_path / "job")[-1]
+    # An evaluation that will be done again has no row yet.
+    done = (saved["step"] - (bool(saved["due"]))) // 10
+    assert saved["rows"].get("test", 0) == done
+    train_and_evaluate(config)
+    manifests = manifests_of(tmp_path / "job")
+    found = {each["step"]: each["rows"] for each in manifests}
+    assert [found[10], found[20]] == expected
 
 
+@pytest.mark.slow
 def test_other_periods_in_between_are_no_fault(tmp_path):
     job_dir = tmp_path / "job"
     for epochs, settings in enumerate(

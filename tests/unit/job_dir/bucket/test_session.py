@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.tools import deadline
 from tests.tools.job_places import BucketPlace
 from tests.tools.small_jobs import small_job
 from tests.tools.soak import differences
@@ -32,14 +33,6 @@ def place(bucket, tmp_path, monkeypatch):
     return place
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory):
-    """The folder of the same job on the disk."""
-    job_dir = tmp_path_factory.mktemp("untouched") / "job"
-    train_and_evaluate(small_job(job_dir=str(job_dir)))
-    return job_dir
-
-
 def take_the_object(bucket):
     bucket.write("job/metrics.jsonl", b'{"step": 1, "split": "train"}\n')
 
@@ -65,16 +58,30 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# Of each kind one that `make test` has.
+QUICK = ("lost answers", "outage", "an object that changes under us")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        fault if fault in QUICK else pytest.param(fault, marks=pytest.mark.slow)
+        for fault in FAULTS
+    ],
+)
 def test_a_fault_in_mid_run_is_survived_or_said_and_loses_nothing(
-    place, bucket, untouched, fault, capsys
+    place, bucket, finished_job, fault, capsys
 ):
     break_it, exit_code, message = FAULTS[fault]
-    config = small_job(job_dir=place.location, storage_timeout_seconds=2.0)
+    config = small_job(
+        job_dir=place.location,
+        # An outage is to be given up soon.
+        storage_timeout_seconds=2.0 if exit_code == 75 else deadline.SECONDS,
+    )
     console = Tripwire("Epoch 1", lambda: break_it(bucket))
     if not exit_code:
         train_and_evaluate(config, console=console)
-        assert differences(untouched, place.fetch()) == []
+        assert differences(finished_job, place.fetch()) == []
         return
     with pytest.raises(TrainerError) as error:
         train_and_evaluate(config, console=console)
@@ -87,6 +94,6 @@ def test_a_fault_in_mid_run_is_survived_or_said_and_loses_nothing(
         return  # Somebody else's job is there now; ours wrote nothing more.
     # The next start on this machine sends what is left, without waiting.
     capsys.readouterr()
-    train_and_evaluate(config)
+    train_and_evaluate(small_job(job_dir=place.location))
     assert "New job" not in capsys.readouterr().out
-    assert differences(untouched, place.fetch()) == []
+    assert differences(finished_job, place.fetch()) == []
