@@ -7,8 +7,8 @@ what a search may tune are derived from the declarations.
 import dataclasses
 
 from trainer import places
+from trainer.declaration import ROLES, check_value, declared, setting
 from trainer.errors import ConfigError
-from trainer.settings import ROLES, check_value, declared, setting
 
 # Why a search for the least test loss leaves a setting alone.
 _NOT_BETTER = "it decides how a result is computed, not how good it is"
@@ -483,7 +483,7 @@ def names_of(role):
     """Returns the names of the settings of a role, in their order.
 
     Args:
-        role: str, one of `trainer.settings.ROLES`.
+        role: str, one of `trainer.declaration.ROLES`.
     """
     if role not in ROLES:
         raise ValueError(f"{role!r} is not one of {', '.join(ROLES)}.")

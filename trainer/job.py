@@ -18,7 +18,7 @@ from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.open import open_to_write
 from trainer.model import export
-from trainer.pictures import plots
+from trainer.pictures import picture_files
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
@@ -270,7 +270,9 @@ def _finish(session, job, training, recorder, started):
     config, console, stop = session.config, session.console, session.stop
     vae, data = training.vae, training.data
     console.line("Drawing the pictures.")
-    plots.save_plots(job, vae, config, data.test_images, recorder.rows, stop)
+    picture_files.save_plots(
+        job, vae, config, data.test_images, recorder.rows, stop
+    )
     projector.save(job.logs / data.held_out, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)

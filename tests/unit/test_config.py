@@ -4,8 +4,8 @@ import pytest
 
 from trainer import config as config_lib
 from trainer.config import TrainConfig
+from trainer.declaration import ROLES, declared, setting
 from trainer.errors import ConfigError
-from trainer.settings import ROLES, declared, setting
 
 # What a resume may not change, in the order in which a refusal names it.
 MATHEMATICS = (

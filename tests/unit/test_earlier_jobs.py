@@ -48,7 +48,10 @@ def test_it_goes_on_in_the_order_that_it_began_with(folder, monkeypatch):
     assert resumed.items() >= before.items()
     record = json.loads((folder / "job" / "config.json").read_text())
     # That version can go on with it as well.
-    assert (record["format"], record["arithmetic"]) == (1, arithmetic.FIRST)
+    assert (record["format"], record["arithmetic"]) == (
+        1,
+        arithmetic.FIRST,
+    )
     train_and_evaluate(config_of(folder, job_dir="newest"))
     newest = losses_of(folder / "newest")
     monkeypatch.setattr(arithmetic, "NEWEST", arithmetic.FIRST)
@@ -67,7 +70,10 @@ def test_a_new_job_has_an_id_and_the_newest_arithmetic(small_config):
     config = small_config(max_steps=2)
     train_and_evaluate(config)
     record = JobDir(config.job_dir).record()
-    assert (record["format"], record["arithmetic"]) == (2, arithmetic.NEWEST)
+    assert (record["format"], record["arithmetic"]) == (
+        2,
+        arithmetic.NEWEST,
+    )
     train_and_evaluate(small_config(max_steps=4))
     again = JobDir(config.job_dir).record()
     assert again["id"] == record["id"]

@@ -127,7 +127,10 @@ def test_a_job_of_the_first_arithmetic_keeps_its_orders():
             randomness.shuffled(
                 places, seed, tf.constant(epoch), 1_000, version
             )
-            for version in (arithmetic.FIRST, arithmetic.NEWEST)
+            for version in (
+                arithmetic.FIRST,
+                arithmetic.NEWEST,
+            )
         )
         np.testing.assert_array_equal(first, before)
         assert not np.array_equal(newest, before)

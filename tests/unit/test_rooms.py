@@ -32,7 +32,7 @@ ROOMS = (
     "job_dir",
     "job_dir.bucket",
     "runtime",
-    "config settings schedule errors files places randomness arithmetic",
+    "config declaration schedule errors files places randomness arithmetic",
 )
 LEVELS = {
     f"trainer.{name}": level

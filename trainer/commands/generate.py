@@ -55,7 +55,7 @@ def _load():
 def _generate(parsed, stop, console):
     from trainer.job_dir.open import publish_folder
     from trainer.model.trained import open_trained
-    from trainer.pictures import album, grids, plots
+    from trainer.pictures import album, grids, picture_files
 
     flags, output = parsed
     rows, seed = flags["rows"].value, flags["seed"].value
@@ -76,11 +76,15 @@ def _generate(parsed, stop, console):
                 _save_array(path, cells.squeeze(axis=-1))
             elif picture == album.CLASSES:
                 names = drawn.row_names[picture]
-                plots.save_named_rows(path, pixels, names, plots.ROW_SCALE)
+                picture_files.save_named_rows(
+                    path, pixels, names, picture_files.ROW_SCALE
+                )
             elif picture in ("generated", "manifold"):
-                plots.save_picture(path, pixels)
+                picture_files.save_picture(path, pixels)
             else:
-                plots.save_picture(path, pixels, plots.ROW_SCALE)
+                picture_files.save_picture(
+                    path, pixels, picture_files.ROW_SCALE
+                )
             stop.check()
         if not output:
             publish_folder(job, folder)

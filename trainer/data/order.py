@@ -12,7 +12,12 @@ from trainer import arithmetic, randomness
 
 
 def train_batches(
-    images, config, schedule, strategy, first_step, version=arithmetic.NEWEST
+    images,
+    config,
+    schedule,
+    strategy,
+    first_step,
+    version=arithmetic.NEWEST,
 ):
     """Returns the distributed training batches from a step on.
 

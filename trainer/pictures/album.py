@@ -45,9 +45,9 @@ def draw(trained, data, rows, seed, console, stop):
         "generated": lambda: grids.grid(vae, latent_dim, rows, seed),
         "reconstructions": lambda: grids.reconstruction_rows(vae, images),
         "interpolations": lambda: grids.interpolation_rows(vae, images),
-        "traversals": lambda: grids.traversal_rows(vae, images),
+        "traversals": lambda: latent_space.traversal_rows(vae, images),
     }
-    active = grids.most_active_units(vae, images)[: grids.COLUMNS]
+    active = latent_space.most_active_units(vae, images)[: grids.COLUMNS]
     row_names = {"traversals": [f"Unit {unit}" for unit in active]}
     left_out = []
     if latent_dim > 1:

@@ -8,26 +8,6 @@ from trainer.model import inference
 GRID_ROWS = 30
 COLUMNS = 10
 _MANIFOLD_LIMIT = 2.0
-_TRAVERSAL_LIMIT = 3.0
-_STATISTICS_IMAGES = 1000
-
-
-def most_active_units(vae, images):
-    """Returns the latent units, most active first.
-
-    A unit is the more active, the more its posterior mean varies over the
-    images (Burda et al. 2016, section 5.2).
-
-    Args:
-        vae: a `trainer.model.vae.VAE`.
-        images: uint8 array of shape (N, height, width, channels); the first
-            thousand are looked at.
-
-    Returns:
-        Integer array of shape (latent_dim,).
-    """
-    means = inference.encode(vae, images[:_STATISTICS_IMAGES])
-    return np.argsort(-means.var(axis=0), kind="stable")
 
 
 def grid_codes(latent_dim, rows, seed):
@@ -94,31 +74,6 @@ def interpolation_rows(vae, images):
     way = np.linspace(0, 1, COLUMNS)[np.newaxis, :, np.newaxis]
     starts, ends = means[:-1, np.newaxis], means[1:, np.newaxis]
     codes = starts + way * (ends - starts)
-    return tile(
-        inference.decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS
-    )
-
-
-def traversal_rows(vae, images):
-    """Draws what single latent units do, the most active ones first.
-
-    Each row moves one unit from -3 to 3; the others stay at the posterior
-    mean of the first image.
-
-    Args:
-        vae: a `trainer.model.vae.VAE`.
-        images: uint8 array of shape (N, height, width, channels).
-
-    Returns:
-        uint8 array of shape (rows x height, 10 x width, channels).
-    """
-    units = most_active_units(vae, images)[:COLUMNS]
-    means = inference.encode(vae, images[:1])
-    codes = np.tile(means[0], (len(units), COLUMNS, 1))
-    for row, unit in enumerate(units):
-        codes[row, :, unit] = np.linspace(
-            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, COLUMNS
-        )
     return tile(
         inference.decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS
     )

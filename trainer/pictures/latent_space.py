@@ -1,4 +1,4 @@
-"""Pictures of the latent space: the plane of two units, and the classes."""
+"""Pictures of the latent space: traversals, the plane of two units, classes."""
 
 import statistics
 
@@ -8,8 +8,53 @@ from trainer import randomness
 from trainer.model import inference
 from trainer.pictures import grids
 
+_TRAVERSAL_LIMIT = 3.0
+_STATISTICS_IMAGES = 1000
 # Page 0 of the pictures' noise is the grid's.
 _CLASS_PAGE = 1
+
+
+def most_active_units(vae, images):
+    """Returns the latent units, most active first.
+
+    A unit is the more active, the more its posterior mean varies over the
+    images (Burda et al. 2016, section 5.2).
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels); the first
+            thousand are looked at.
+
+    Returns:
+        Integer array of shape (latent_dim,).
+    """
+    means = inference.encode(vae, images[:_STATISTICS_IMAGES])
+    return np.argsort(-means.var(axis=0), kind="stable")
+
+
+def traversal_rows(vae, images):
+    """Draws what single latent units do, the most active ones first.
+
+    Each row moves one unit from -3 to 3; the others stay at the posterior
+    mean of the first image.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: uint8 array of shape (N, height, width, channels).
+
+    Returns:
+        uint8 array of shape (rows x height, 10 x width, channels).
+    """
+    units = most_active_units(vae, images)[: grids.COLUMNS]
+    means = inference.encode(vae, images[:1])
+    codes = np.tile(means[0], (len(units), grids.COLUMNS, 1))
+    for row, unit in enumerate(units):
+        codes[row, :, unit] = np.linspace(
+            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS
+        )
+    return grids.tile(
+        inference.decode(vae, codes.reshape(-1, means.shape[1])), grids.COLUMNS
+    )
 
 
 def plane_codes(latent_dim, units, rows):
@@ -49,7 +94,7 @@ def manifold(vae, images, rows=grids.GRID_ROWS):
     Returns:
         uint8 array of shape (rows x height, rows x width, channels).
     """
-    active = grids.most_active_units(vae, images)
+    active = most_active_units(vae, images)
     codes = plane_codes(len(active), sorted(active[:2]), rows)
     return grids.tile(inference.decode(vae, codes), rows)
 

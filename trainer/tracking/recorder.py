@@ -11,7 +11,7 @@ from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
 from trainer.model import objective, optimizer as optimizer_lib
 from trainer.model.weights import variables_of
-from trainer.pictures import grids
+from trainer.pictures import grids, latent_space
 from trainer.tracking.rows import count_rows, rows_until
 from trainer.tracking.summaries import Summaries
 
@@ -125,7 +125,10 @@ class Recorder:
                     self._config.seed,
                 ),
             ),
-            ("traversals", grids.traversal_rows(self._vae, self._images)),
+            (
+                "traversals",
+                latent_space.traversal_rows(self._vae, self._images),
+            ),
         ):
             self._summaries.write_picture(moment.step, name, pixels)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.pictures import plots
+from trainer.pictures import picture_files
 
 
 def some_pixels(height, width, channels=1):
@@ -13,8 +13,8 @@ def some_pixels(height, width, channels=1):
 
 def test_saved_pictures_have_the_same_grey_values(tmp_path):
     pixels = np.arange(280 * 140).reshape(140, 280, 1).astype(np.uint8)
-    plots.save_picture(tmp_path / "one.png", pixels)
-    plots.save_picture(tmp_path / "two.png", pixels, scale=2)
+    picture_files.save_picture(tmp_path / "one.png", pixels)
+    picture_files.save_picture(tmp_path / "two.png", pixels, scale=2)
     one, two = (
         np.asarray(Image.open(tmp_path / f"{name}.png"))[..., np.newaxis]
         for name in ("one", "two")
@@ -31,7 +31,7 @@ def test_saved_pictures_have_the_same_grey_values(tmp_path):
 def test_each_row_has_its_name_at_its_left(tmp_path, side, channels):
     pixels = some_pixels(3 * side, 10 * side, channels)
     names = ["Ankle boot", "", "Čepice $x$ _"]
-    plots.save_named_rows(tmp_path / "a.png", pixels, names, scale=3)
+    picture_files.save_named_rows(tmp_path / "a.png", pixels, names, scale=3)
     found = np.asarray(Image.open(tmp_path / "a.png"))
     # The names have 15% of the width of the rows.
     left = int(0.15 * 30 * side)
