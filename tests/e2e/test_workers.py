@@ -22,8 +22,6 @@ from trainer.runtime.flags import parse_flags
 
 EPOCHS = 5000  # More than a test waits for.
 FLOAT64 = ("--precision=float64", "--epochs=5", "--eval_epochs=5")
-
-
 # The chief, and the other one.
 VICTIMS = [pytest.param(0, marks=pytest.mark.slow), 1]
 

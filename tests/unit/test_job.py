@@ -449,6 +449,10 @@ def test_a_job_of_a_version_without_a_setting_goes_on_with_its_default(
     job.config_path.write_text(json.dumps(record))
     result = train_and_evaluate(dataclasses.replace(finished, epochs=3))
     assert result.step == 30
+    with pytest.raises(ConfigError, match="was constant"):
+        train_and_evaluate(
+            dataclasses.replace(finished, learning_rate_schedule="cosine")
+        )
 
 
 @pytest.mark.parametrize(
