@@ -405,7 +405,7 @@ def test_other_settings_are_refused_and_named(finished):
         "--train_examples=300 (was 320)",
     ):
         assert difference in str(error.value)
-    assert "holds a job with other settings: " in str(error.value)
+    assert "other data or settings that change the result" in str(error.value)
 
 
 def test_more_epochs_go_on_where_the_finished_run_stopped(

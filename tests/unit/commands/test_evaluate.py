@@ -208,9 +208,7 @@ def test_other_likelihoods_are_evaluated_as_what_they_are(
     )
 
 
-def test_without_scikit_learn_there_are_no_accuracies(
-    command, job_dir, monkeypatch
-):
+def test_without_scikit_learn_there_are_no_accuracies(job_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     monkeypatch.delitem(sys.modules, "trainer.evaluation.probes", raising=False)
     monkeypatch.delattr(evaluation, "probes", raising=False)
@@ -226,7 +224,7 @@ def test_without_scikit_learn_there_are_no_accuracies(
     assert "probe" not in "".join(out.splitlines()[1:])
 
 
-def test_a_model_in_bfloat16_has_accuracies_too(command, tmp_path):
+def test_a_model_in_bfloat16_has_accuracies_too(tmp_path):
     job_dir = tmp_path / "job"
     train_and_evaluate(
         small_job(job_dir=str(job_dir), mixed_precision="bfloat16", max_steps=2)
