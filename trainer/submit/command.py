@@ -17,8 +17,8 @@ ENGINES = {
 _USAGE = Usage(
     program="vae-submit",
     about="Checks a training job, and sends it to where the GPUs are. ENGINE "
-    "is vertex (Vertex AI), kubernetes or slurm; --help after it lists its "
-    "flags. After -- go the flags of the training.",
+    f"is one of {', '.join(ENGINES)}; --help after it lists its flags. After "
+    "-- go the flags of the training.",
     example="""\
 vae-submit slurm --job_dir=$PWD/runs/vae --gpus=4 -- --epochs=20
 vae-submit vertex --help""",
