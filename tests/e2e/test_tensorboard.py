@@ -142,16 +142,22 @@ def test_custom_scalars_begin_with_the_losses(look):
     )
 
 
+# Whether an image is loaded, and is still part of the page half a second later.
+STAYS = """e => {
+  e.scrollIntoView();
+  return new Promise(done => setTimeout(
+    () => done(e.isConnected && e.naturalWidth > 0), 500));
+}"""
+
+
 def test_images_are_drawn(look):
     page = look("images", "tf-image-loader img")
     cards = page.locator("tf-image-loader")
     for name in ("kl_of_units", "reconstructions", "samples", "traversals"):
         card = cards.filter(has_text=f"pictures/{name}")
         image = card.locator("img")
-        image.scroll_into_view_if_needed()
-        wait_until(
-            lambda image=image: image.evaluate("e => e.naturalWidth"), name
-        )
+        # TensorBoard puts another element there when it comes into view.
+        wait_until(lambda image=image: image.evaluate(STAYS), name)
         pixels = pixels_of(image).astype(int)
         # The model's are grey; the bars of the units are of one colour.
         is_grey = np.ptp(pixels, axis=2) <= 2

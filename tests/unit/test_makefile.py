@@ -1,5 +1,6 @@
 """What `make` promises, without running it."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -15,11 +16,18 @@ def make(tmp_path):
     """Calls make in a fresh copy; returns what it printed."""
     for name in ("Makefile", "setup.py", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
+    # The tests themselves are mostly started by a make.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
 
     def make(*words):
         return subprocess.run(
             ["make", *words],
             cwd=tmp_path,
+            env=environment,
             check=True,
             stdout=subprocess.PIPE,
             text=True,
