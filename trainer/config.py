@@ -255,6 +255,24 @@ class TrainConfig:
         unit="seconds",
         above=0,
     )
+    cluster_secret: str = setting(
+        "auto",
+        "how the machines prove to each other that they belong to the job. "
+        "none: by having the same flags, which keeps accidents out, not "
+        "strangers; job_dir: by a secret that the chief leaves in the job "
+        "directory while they meet, so all must read it; token_file: by that "
+        "of --cluster_token_file; auto: that if it is given, else none",
+        group="Devices",
+        role="worker",
+        choices=("auto", "none", "job_dir", "token_file"),
+    )
+    cluster_token_file: str = setting(
+        "",
+        "file with a secret of 16 bytes or more, the same on all machines",
+        group="Devices",
+        role="worker",
+        unit="file",
+    )
     steps_per_call: int = setting(
         0,
         "training steps inside one tf.function call; 0: as many as take "
@@ -405,7 +423,25 @@ class TrainConfig:
                 f"--free_bits={self.free_bits} does not work with "
                 "--jit_compile=true; use --jit_compile=auto."
             )
+        self.secret_kind()
         self.profile_range()
+
+    def secret_kind(self):
+        """Returns what `cluster_secret` comes to: `auto` is decided.
+
+        Raises:
+            ConfigError: it contradicts `cluster_token_file`.
+        """
+        kind, file = self.cluster_secret, self.cluster_token_file
+        if kind == "auto":
+            return "token_file" if file else "none"
+        if (kind == "token_file") != bool(file):
+            raise ConfigError(
+                f"--cluster_secret={kind} and --cluster_token_file={file} "
+                "contradict each other; give --cluster_secret=token_file and "
+                "its file, or neither."
+            )
+        return kind
 
     def profile_range(self):
         """Returns `(first, last)` steps to profile, or None."""

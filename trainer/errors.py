@@ -41,6 +41,10 @@ class PeerLostError(TrainerError):
     exit_code = 75
 
 
+class PeerInterruptedError(PeerLostError):
+    """Another worker was told to stop, and this one stops with it."""
+
+
 class StorageUnavailableError(TrainerError):
     """The bucket cannot be reached for now; run the same command again."""
 

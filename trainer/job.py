@@ -6,12 +6,13 @@ import time
 
 from trainer import __version__, files, training as training_lib
 from trainer.data import sources
-from trainer.distributed import devices, peers as peers_lib
+from trainer.distributed import devices, peers as peers_lib, secret
 from trainer.errors import (
     ConfigError,
     DataError,
     InterruptedJobError,
     JobDirError,
+    PeerLostError,
 )
 from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
@@ -88,6 +89,7 @@ def train_and_evaluate(
         config.cluster_timeout_seconds,
         session.stop,
         session.console,
+        secret.opened(config, topology.is_chief),
     ) as peers:
         session = dataclasses.replace(session, peers=peers)
         return _lead(session) if topology.is_chief else _follow(session)
@@ -172,28 +174,31 @@ def _follow(session):
     """Trains beside the chief, from whose state it starts."""
     config, peers = session.config, session.peers
     ((message, variables),) = peers.hear("start")
-    if message["finished"]:
-        peers.wait_for_chief()
-        return
-    start = Checkpoint(
-        step=message["step"],
-        due=tuple(message["due"]),
-        test_loss=None,
-        variables=variables,
-    )
+    match message:
+        case {"finished": True}:
+            peers.wait_for_chief()
+            return
+        case {"step": int(step), "due": [*due], "arithmetic": int(arithmetic)}:
+            start = Checkpoint(step, tuple(due), None, variables)
+        case _:
+            raise _no_chief()
     cluster = devices.connect(config, session.topology)
     ((theirs, _),) = peers.hear("data")
-    sources.check_folder(config, theirs["name"])
+    match theirs:
+        case {"name": str(name)}:
+            sources.check_folder(config, name)
+        case _:
+            raise _no_chief()
     data = session.parts.load_data(
-        config, session.console, session.stop, recorded_name=theirs["name"]
+        config, session.console, session.stop, recorded_name=name
     )
     jit_compile = _resolve_jit(config, cluster)
     ours = _fingerprint(data, jit_compile, cluster)
     if ours != theirs:
         differences = [
-            f"{name} {ours[name]} (the chief has {theirs[name]})"
+            f"{name} {ours[name]} (the chief has {theirs.get(name)})"
             for name in ours
-            if ours[name] != theirs[name]
+            if ours[name] != theirs.get(name)
         ]
         raise DataError(
             f"The {peers.topology.name} has {'; '.join(differences)}; all "
@@ -201,12 +206,19 @@ def _follow(session):
         )
     peers.tell("ready", None)
     training = training_lib.build(
-        session, cluster, data, jit_compile, message["arithmetic"], start
+        session, cluster, data, jit_compile, arithmetic, start
     )
     # When stopped, the chief saves, and then says how it went.
     with contextlib.suppress(InterruptedJobError):
         training_lib.run(session, training, start)
     peers.wait_for_chief()
+
+
+def _no_chief():
+    return PeerLostError(
+        "What leads this job does not speak as its chief does; start all "
+        "workers again."
+    )
 
 
 def _fingerprint(data, jit_compile, cluster):

@@ -1,10 +1,12 @@
 """Sends strangers to the port of a chief that waits, and then its worker.
 
     python -m tests.tools.fuzz_rendezvous --packets=2000 --slow=50
+    python -m tests.tools.fuzz_rendezvous --secret
 
 The packets are random bytes and hellos of a worker with something wrong in
-them; the slow ones come a byte at a time, and stay. The job must then train
-as if nobody had come, or the exit code is 1.
+them; the slow ones come a byte at a time, and stay. With a secret there are
+hellos with nothing wrong in them as well, and guessed proofs. The job must then
+train as if nobody had come, or the exit code is 1.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import os
 import pathlib
 import random
+import secrets
 import socket
 import struct
 import subprocess
@@ -60,14 +63,17 @@ def hello(index, identity, kind="hello"):
     return message(json.dumps(content).encode())
 
 
-def packets(rng, identity):
-    """Yields packets without end, of which none is a right hello.
+def packets(rng, identity, has_secret=False):
+    """Yields packets without end, of which none gets in.
 
     Args:
         rng: a `random.Random`.
         identity: dict, what the chief wants a worker to say of itself.
+        has_secret: whether it wants a proof as well.
     """
     content = {"kind": "hello", "index": 1, "identity": identity}
+    if has_secret:
+        content["nonce"] = rng.randbytes(32).hex()
     right = message(json.dumps(content).encode())
 
     def is_right(packet):
@@ -106,13 +112,20 @@ def packets(rng, identity):
         name = rng.choice([*identity, "\x1b[31m", "y" * 1000])
         return hello(1, {**identity, name: rng.choice(ODD)})
 
+    def guessed():
+        guess = rng.choice((rng.randbytes(32).hex(), *ODD))
+        text = json.dumps({"kind": "proof", "proof": guess}).encode()
+        return right + message(text)
+
     kinds = (
         noise, wrong_lengths, wrong_json, deep, cut, flipped, odd_field,
         odd_flag,
     )  # fmt: skip
+    if has_secret:
+        kinds = (*kinds, guessed, guessed, guessed)
     while True:
         packet = rng.choice(kinds)()
-        if not is_right(packet):
+        if has_secret or not is_right(packet):
             yield packet
 
 
@@ -135,13 +148,13 @@ def trickle(host_and_port, packet, seconds, until):
             until.wait(seconds)
 
 
-def disturb(host_and_port, identity, count, slow, seed, until):
+def disturb(host_and_port, identity, count, slow, seed, until, has_secret):
     """Sends packets; the slow ones go on until an event."""
     rng = random.Random(seed)
     slow_ones = set(rng.sample(range(count), slow))
     held = []
     for number, packet in enumerate(
-        itertools.islice(packets(rng, identity), count)
+        itertools.islice(packets(rng, identity, has_secret), count)
     ):
         if number in slow_ones:
             threading.Thread(
@@ -166,17 +179,22 @@ def disturb(host_and_port, identity, count, slow, seed, until):
 class Job:
     """A chief and a worker, of which each starts when it is told to."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, has_secret):
         self.hosts = free_hosts(2)
         self.processes = {}
         self._folder = folder
+        self._flags = FLAGS
+        if has_secret:
+            token = folder / "token"
+            token.write_text(secrets.token_hex(32))
+            self._flags += (f"--cluster_token_file={token}",)
 
     def start(self, index):
         """Starts the chief, or the other one."""
         with self._log(index).open("w") as log:
             self.processes[index] = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "trainer.task", *FLAGS),
+                    *(sys.executable, "-m", "trainer.task", *self._flags),
                     f"--job_dir={self._folder / 'job'}",
                     f"--cluster_timeout_seconds={TIMEOUT_SECONDS}",
                 ],
@@ -213,7 +231,7 @@ class Job:
         return self._folder / f"worker-{index}.log"
 
 
-def fuzz(count, slow, seed, folder):
+def fuzz(count, slow, seed, folder, has_secret=False):
     """Runs a job whose chief is sent packets before its worker comes.
 
     Args:
@@ -221,6 +239,7 @@ def fuzz(count, slow, seed, folder):
         slow: how many of them come slowly.
         seed: int, of what is in them.
         folder: an empty `pathlib.Path`.
+        has_secret: whether the workers have one.
 
     Returns:
         Whether all went well, and a report.
@@ -229,12 +248,14 @@ def fuzz(count, slow, seed, folder):
         **parse_flags([*FLAGS, "--job_dir=none"]).shared(),
         "version": __version__,
     }
-    job, until = Job(folder), threading.Event()
+    job, until = Job(folder, has_secret), threading.Event()
     try:
         job.start(0)
         job.wait_for("Waiting for")
         begun = time.monotonic()
-        held = disturb(job.hosts[0], identity, count, slow, seed, until)
+        held = disturb(
+            job.hosts[0], identity, count, slow, seed, until, has_secret
+        )
         seconds = time.monotonic() - begun
         alone = job.processes[0].poll()
         # The slow ones and those that are held are there all the while.
@@ -269,6 +290,7 @@ def main():
     parser.add_argument("--packets", type=int, default=2000)
     parser.add_argument("--slow", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--secret", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         well, report = fuzz(
@@ -276,6 +298,7 @@ def main():
             arguments.slow,
             arguments.seed,
             pathlib.Path(folder),
+            arguments.secret,
         )
     print(report)
     return 0 if well else 1

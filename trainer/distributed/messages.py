@@ -4,9 +4,16 @@ Anybody can connect to a port, so whatever arrives is checked here before
 anyone acts on it, and shortened before anyone prints it.
 """
 
+import dataclasses
 import json
 import reprlib
 import struct
+
+from trainer.errors import (
+    InterruptedJobError,
+    PeerInterruptedError,
+    PeerLostError,
+)
 
 MISFIT = "it does not speak as a worker of this job does"
 # A message: magic, length of its JSON, length of the bytes that follow.
@@ -69,30 +76,75 @@ def send(link, header, payload=b""):
         link.sendall(payload)
 
 
-def receive(link):
+def receive(link, most_bytes):
     """Returns the next message: a dict with a `kind`, and bytes.
+
+    Args:
+        link: a connected socket that blocks.
+        most_bytes: int, how many bytes may follow the JSON.
 
     Raises:
         OSError, EOFError: the link is gone.
-        ValueError: something else is at its end.
+        ValueError: something else is at its end, or more bytes.
     """
     header_length, payload_length = _lengths(
         _receive_exactly(link, _PREFIX.size)
     )
+    if payload_length > most_bytes:
+        raise ValueError(MISFIT)
     header = _header(_receive_exactly(link, header_length))
     return header, _receive_exactly(link, payload_length)
 
 
+@dataclasses.dataclass(frozen=True)
+class Farewell:
+    """What a worker says at its end.
+
+    Attributes:
+        exit_code: int, 0 to 255.
+        reason: str, one line.
+        interrupted: bool, whether it was told to stop.
+    """
+
+    exit_code: int
+    reason: str
+    interrupted: bool
+
+    def error(self, who):
+        """Returns the error of a worker that stops with another one.
+
+        Args:
+            who: str, what to call the other.
+        """
+        kind = PeerInterruptedError if self.interrupted else PeerLostError
+        error = kind(f"{who} stopped: {self.reason}")
+        error.exit_code = self.exit_code
+        return error
+
+
+def bye(exit_code, reason, interrupted=False):
+    """Returns the header by which a worker says why it ends."""
+    return {"kind": "bye", "content": [exit_code, reason, interrupted]}
+
+
+def bye_for(error):
+    """Returns the header of a worker that ends by a `TrainerError`."""
+    interrupted = isinstance(error, (InterruptedJobError, PeerInterruptedError))
+    return bye(error.exit_code, str(error), interrupted)
+
+
 def farewell(header):
-    """Returns the exit code, 0 to 255, and the reason of who leaves.
+    """Returns the `Farewell` in the header of a message.
 
     Raises:
-        ValueError: there are none in this header.
+        ValueError: there is none in it.
     """
     match header.get("content"):
         # JSON has true and false as well, which Python takes for numbers.
-        case [code, reason] if type(code) is int and 0 <= code <= 255:
-            return code, sentence(reason)
+        case [code, reason, interrupted] if (
+            type(code) is int and 0 <= code <= 255 and type(interrupted) is bool
+        ):
+            return Farewell(code, sentence(reason), interrupted)
     raise ValueError(MISFIT)
 
 

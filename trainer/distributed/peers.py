@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,10 @@ _FAREWELL_SECONDS = 2.0
 # After a loss, how long the main thread may take to notice it, before the
 # process is ended under it; it may hang in a collective.
 _NOTICE_SECONDS = 10.0
+# The bytes of a message: of one without arrays, and of the state of a model,
+# which is less than the memory of any GPU.
+_MOST_WORDS, _MOST_STATE = 1 << 10, 1 << 37
+_NO_SECRET = contextlib.nullcontext()
 
 
 class Peers:
@@ -37,7 +42,7 @@ class Peers:
         topology: a `Topology`.
         links: dict of connected sockets by index of the worker at the end.
         stop: the `StopSignal` of this process.
-        console: a `progress.Console`.
+        console: a `Console`.
     """
 
     def __init__(self, topology, links, stop, console):
@@ -52,6 +57,8 @@ class Peers:
         self._error = None
         self._noticed = threading.Event()
         self._left = False
+        # Of the others a chief hears words alone.
+        self._most_bytes = _MOST_WORDS if self.is_chief else _MOST_STATE
         for index, link in links.items():
             link.settimeout(SILENCE_SECONDS)
             self._spawn(self._listen, index)
@@ -104,11 +111,7 @@ class Peers:
             heard = [
                 self._inbox[index].pop(kind) for index in sorted(self._inbox)
             ]
-        unpacked = []
-        for content, payload in heard:
-            with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-                unpacked.append((content, {n: arrays[n] for n in arrays.files}))
-        return unpacked
+        return [(content, _arrays(payload)) for content, payload in heard]
 
     def wait_for_chief(self):
         """Waits until the chief has ended well.
@@ -143,21 +146,17 @@ class Peers:
             self._noticed.set()
             raise self._error from error
 
-    def leave(self, exit_code, reason):
+    def leave(self, header):
         """Says good-bye: the end of this process is no loss.
 
         Args:
-            exit_code: int, of this process.
-            reason: str, a sentence.
+            header: dict, as `messages.bye` returns it.
         """
         self._left = True
         self._noticed.set()
         for index in self._links:
             with contextlib.suppress(OSError):
-                self._send(
-                    index,
-                    {"kind": "bye", "content": [exit_code, reason]},
-                )
+                self._send(index, header)
                 # All that was sent arrives before the end of the stream.
                 self._links[index].shutdown(socket.SHUT_WR)
         for ended in self._ended.values():
@@ -198,7 +197,9 @@ class Peers:
         """Takes what a peer sends, until it is lost or says good-bye."""
         try:
             while True:
-                header, payload = messages.receive(self._links[index])
+                header, payload = messages.receive(
+                    self._links[index], self._most_bytes
+                )
                 kind, content = header["kind"], header.get("content")
                 if kind == "stop":
                     name = messages.sentence(content)
@@ -206,13 +207,13 @@ class Peers:
                         f"{name} to {self.topology.describe(index)}"
                     )
                 elif kind == "lost":
-                    exit_code, message = messages.farewell(header)
-                    self._fail(message, exit_code)
+                    farewell = messages.farewell(header)
+                    self._fail(_lost(farewell.reason, farewell.exit_code))
                 elif kind == "bye":
-                    exit_code, reason = messages.farewell(header)
-                    if exit_code or self.is_chief:
+                    farewell = messages.farewell(header)
+                    if farewell.exit_code or self.is_chief:
                         who = self.topology.describe(index)
-                        self._fail(f"The {who} stopped: {reason}", exit_code)
+                        self._fail(farewell.error(f"The {who}"))
                     self._keep(index, kind, content, b"")
                     return
                 elif kind != "beat":
@@ -239,17 +240,18 @@ class Peers:
 
     def _lose(self, index, what):
         self._fail(
-            f"Lost {self.topology.describe(index)}: it {what}; run the same "
-            "command again on all workers to go on from the last checkpoint.",
-            PeerLostError.exit_code,
+            PeerLostError(
+                f"Lost {self.topology.describe(index)}: it {what}; run the "
+                "same command again on all workers to go on from the last "
+                "checkpoint."
+            )
         )
 
-    def _fail(self, message, exit_code):
+    def _fail(self, error):
         with self._changed:
             if self._error is not None or self._left:
                 return
-            self._error = PeerLostError(message)
-            self._error.exit_code = exit_code
+            self._error = error
             self._changed.notify_all()
         self._spawn(self._end_under_main_thread)
         if self.is_chief:
@@ -257,7 +259,7 @@ class Peers:
             for index in self._links:
                 with contextlib.suppress(OSError):
                     self._send(
-                        index, {"kind": "lost", "content": [exit_code, message]}
+                        index, {**messages.bye_for(error), "kind": "lost"}
                     )
 
     def _end_under_main_thread(self):
@@ -266,8 +268,33 @@ class Peers:
             os._exit(platform.exit_code(self._error.exit_code))
 
 
+def _arrays(payload):
+    """Returns the arrays of a message, by name."""
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise PeerLostError(
+            f"What another worker sent is not what it should be ({error}); "
+            "start all workers again."
+        ) from error
+
+
+def _lost(message, exit_code):
+    error = PeerLostError(message)
+    error.exit_code = exit_code
+    return error
+
+
 @contextlib.contextmanager
-def together(topology, identity, timeout_seconds, stop, console):
+def together(
+    topology,
+    identity,
+    timeout_seconds,
+    stop,
+    console,
+    secret=_NO_SECRET,
+):
     """Connects the workers of a job while the block runs.
 
     Args:
@@ -275,7 +302,8 @@ def together(topology, identity, timeout_seconds, stop, console):
         identity: dict of JSON values that must be the same on all workers.
         timeout_seconds: how long the others may take to appear.
         stop: the `StopSignal` of this process.
-        console: a `progress.Console`.
+        console: a `Console`.
+        secret: a context that gives the `Secret` of the job, or None.
 
     Yields:
         The `Peers` of this process.
@@ -286,16 +314,17 @@ def together(topology, identity, timeout_seconds, stop, console):
         InterruptedJobError: the stop signal came before all were there.
     """
     meet = rendezvous.gather if topology.is_chief else rendezvous.join
-    links = meet(topology, identity, timeout_seconds, stop, console)
+    with secret as known:
+        links = meet(topology, identity, timeout_seconds, stop, console, known)
     peers = Peers(topology, links, stop, console)
     try:
         with peers.guard():
             yield peers
     except TrainerError as error:
-        peers.leave(error.exit_code, str(error))
+        peers.leave(messages.bye_for(error))
         raise
     except BaseException as error:
-        peers.leave(1, f"{type(error).__name__}: {error}")
+        peers.leave(messages.bye(1, f"{type(error).__name__}: {error}"))
         raise
     else:
-        peers.leave(0, "finished")
+        peers.leave(messages.bye(0, "finished"))

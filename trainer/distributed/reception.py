@@ -9,17 +9,33 @@ import errno
 import selectors
 import time
 
-from trainer.distributed import messages
+from trainer.distributed import messages, proof
 from trainer.errors import ConfigError
 
 # For a whole hello, which a worker sends as soon as it is connected.
 _HELLO_SECONDS = 5.0
+# For its proof, for which it may have to read the secret in a bucket.
+_PROOF_SECONDS = 30.0
 # Besides one for each worker.
 _MOST_GUESTS = 64
 _MOST_LINES = 50
 _MOST_DIFFERENCES = 10
 _BREATH_SECONDS = 0.05
+# How a worker differs that has a secret, or has none.
+_ONE_SECRET = {
+    True: "a secret (the chief has none; see --cluster_secret)",
+    False: "no secret (the chief has one; see --cluster_secret)",
+}
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Claim:
+    """Who a guest says it is, and the nonces by which it has to prove it."""
+
+    index: int
+    identity: dict
+    nonces: tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +45,7 @@ class _Guest:
     address: str
     note: messages.Note
     end: float
+    claim: _Claim | None = None
 
 
 class Reception:
@@ -40,19 +57,22 @@ class Reception:
         listener: the socket of that port, which listens.
         topology: a `Topology`.
         identity: dict of JSON values that must be the same on all workers.
-        console: a `progress.Console`.
+        console: a `Console`.
+        secret: the `Secret` of the job; None if it has none.
 
     Attributes:
         links: dict of connected sockets by index of the worker.
         refused: dict of how the flags of a worker differ, by its index.
     """
 
-    def __init__(self, listener, topology, identity, console):
+    def __init__(self, listener, topology, identity, console, secret=None):
         self.links = {}
         self.refused = {}
         self._topology = topology
         self._identity = identity
         self._console = console
+        self._secret = secret
+        self._key = secret and secret.find(secret.name)
         self._guests = {}
         self._most_guests = _MOST_GUESTS + len(topology.hosts)
         self._said = set()
@@ -68,7 +88,10 @@ class Reception:
         for link in [link for link, g in self._guests.items() if g.end <= now]:
             self._ignore(
                 link,
-                f"it did not say within {_HELLO_SECONDS:g} seconds who it is",
+                f"it did not prove within {_PROOF_SECONDS:g} seconds who it is"
+                if self._guests[link].claim
+                else f"it did not say within {_HELLO_SECONDS:g} seconds who it "
+                "is",
             )
 
     def welcome(self):
@@ -76,10 +99,10 @@ class Reception:
         for link in self.links.values():
             _send(link, {"kind": "welcome"})
 
-    def dismiss(self, exit_code, reason):
-        """Tells all workers that have joined why it does not."""
+    def dismiss(self, error):
+        """Tells all workers that have joined which `TrainerError` ends it."""
         for link in self.links.values():
-            _send(link, _bye(exit_code, reason))
+            _send(link, messages.bye_for(error))
             link.close()
 
     def close(self):
@@ -122,17 +145,64 @@ class Reception:
             header = guest.note.read()
             if header is None:
                 return
-            index, identity = read_hello(header, len(self._topology.hosts))
+            if guest.claim:
+                self._check_proof(link, header, guest.claim)
+                return
+            index, identity, nonce = read_hello(
+                header, len(self._topology.hosts)
+            )
         except (OSError, EOFError):
             self._ignore(link, "it was closed before it said who it is")
         except ValueError as error:
             self._ignore(link, str(error))
         else:
-            differing = differences(identity, self._identity)
-            if differing:
-                self._refuse(link, index, differing)
+            if bool(nonce) != bool(self._secret):
+                # Whether there is one is no secret.
+                self._refuse(link, index, _ONE_SECRET[bool(nonce)])
+            elif self._secret:
+                self._challenge(link, index, identity, nonce)
             else:
-                self._admit(link, index)
+                self._compare(link, index, identity)
+
+    def _challenge(self, link, index, identity, nonce):
+        """Proves to a worker that this is the chief, and asks for the same."""
+        claim = _Claim(index, identity, (proof.new_nonce(), nonce))
+        self._guests[link] = dataclasses.replace(
+            self._guests[link],
+            note=messages.Note(link),
+            end=time.monotonic() + _PROOF_SECONDS,
+            claim=claim,
+        )
+        _send(
+            link,
+            {
+                "kind": "challenge",
+                "nonce": claim.nonces[0],
+                "secret": self._secret.name,
+                "proof": proof.prove(
+                    self._key, proof.CHIEF, claim.nonces, index, identity
+                ),
+            },
+        )
+
+    def _check_proof(self, link, header, claim):
+        if header["kind"] != "proof" or not proof.is_proof(
+            header.get("proof"),
+            self._key,
+            proof.WORKER,
+            claim.nonces,
+            claim.index,
+            claim.identity,
+        ):
+            raise ValueError("it does not know the secret of this job")
+        self._compare(link, claim.index, claim.identity)
+
+    def _compare(self, link, index, identity):
+        differing = differences(identity, self._identity)
+        if differing:
+            self._refuse(link, index, differing)
+        else:
+            self._admit(link, index)
 
     def _admit(self, link, index):
         address = self._guests.pop(link).address
@@ -157,7 +227,7 @@ class Reception:
             f"{self._topology.describe(index)} was started with {differing}; "
             "give all workers the same."
         )
-        _send(link, _bye(ConfigError.exit_code, reason))
+        _send(link, messages.bye_for(ConfigError(reason)))
         self._close(link)
         self._say_once(
             self._console.warning,
@@ -189,25 +259,31 @@ class Reception:
 
 
 def read_hello(header, workers):
-    """Returns the index and the identity that a worker says it has.
+    """Returns who a worker says it is.
 
     Args:
         header: a dict with a `kind`.
         workers: int, how many the job has, the chief among them.
 
+    Returns:
+        (index, identity, nonce): int, dict of JSON values, and the number for
+        which it wants a proof, a str; empty if it wants none.
+
     Raises:
         ValueError: this is not the hello of a worker of such a job.
     """
     index, identity = header.get("index"), header.get("identity")
+    nonce = header.get("nonce", "")
     # JSON has true and false as well, which Python takes for numbers.
     if (
         header["kind"] != "hello"
         or type(index) is not int
         or not 0 < index < workers
         or not isinstance(identity, dict)
+        or not (nonce == "" or proof.is_nonce(nonce))
     ):
         raise ValueError(messages.MISFIT)
-    return index, identity
+    return index, identity, nonce
 
 
 def differences(theirs, ours):
@@ -229,10 +305,6 @@ def differences(theirs, ours):
 
 def _value(identity, name):
     return messages.shown(identity[name]) if name in identity else "nothing"
-
-
-def _bye(exit_code, reason):
-    return {"kind": "bye", "content": [exit_code, reason]}
 
 
 def _send(link, header):

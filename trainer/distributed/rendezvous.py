@@ -11,7 +11,7 @@ import select
 import socket
 import time
 
-from trainer.distributed import messages
+from trainer.distributed import messages, proof
 from trainer.distributed.reception import Reception
 from trainer.errors import ConfigError, PeerLostError, TrainerError
 
@@ -21,9 +21,10 @@ _REMINDER_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 # The chief knows who is missing, so it is the one to give up first.
 _GRACE_SECONDS = 10.0
+_NO_PROOF = "it does not prove that it knows the secret of this job"
 
 
-def gather(topology, identity, timeout_seconds, stop, console):
+def gather(topology, identity, timeout_seconds, stop, console, secret=None):
     """The chief: waits until all workers have joined.
 
     Who else comes is ignored, and a worker with other flags sent away.
@@ -33,7 +34,8 @@ def gather(topology, identity, timeout_seconds, stop, console):
         identity: dict of JSON values that must be the same on all workers.
         timeout_seconds: how long the others may take to appear.
         stop: the `StopSignal` of this process.
-        console: a `progress.Console`.
+        console: a `Console`.
+        secret: the `Secret` of the job; None if it has none.
 
     Returns:
         A dict of connected sockets by index of the worker.
@@ -46,7 +48,7 @@ def gather(topology, identity, timeout_seconds, stop, console):
     with (
         _listener(topology.hosts[0], end, stop) as listener,
         contextlib.closing(
-            Reception(listener, topology, identity, console)
+            Reception(listener, topology, identity, console, secret)
         ) as reception,
     ):
         try:
@@ -67,7 +69,7 @@ def gather(topology, identity, timeout_seconds, stop, console):
                     reminder = time.monotonic() + _REMINDER_SECONDS
                 reception.serve(_POLL_SECONDS)
         except TrainerError as error:
-            reception.dismiss(error.exit_code, str(error))
+            reception.dismiss(error)
             raise
         reception.welcome()
     for link in reception.links.values():
@@ -118,7 +120,7 @@ def _listener(host_and_port, end, stop):
             time.sleep(_POLL_SECONDS)
 
 
-def join(topology, identity, timeout_seconds, stop, console):
+def join(topology, identity, timeout_seconds, stop, console, secret=None):
     """Another worker: connects to the chief, and waits until all are there.
 
     What does not answer as the chief does is taken for a chief that is not
@@ -132,16 +134,20 @@ def join(topology, identity, timeout_seconds, stop, console):
         InterruptedJobError: the stop signal came.
     """
     end = time.monotonic() + timeout_seconds
-    hello = {"kind": "hello", "index": topology.index, "identity": identity}
     console.line(f"Looking for the {topology.describe(0)}.")
+    reason = None
     while True:
         with contextlib.ExitStack() as unless_welcome:
             try:
                 link = unless_welcome.enter_context(
                     _connect(topology.hosts[0], end, stop)
                 )
+                hello = _hello(topology.index, identity, secret)
                 messages.send(link, hello)
-                _wait_for_welcome(link, end + _GRACE_SECONDS, stop)
+                if secret:
+                    _prove(link, hello, end, stop, secret)
+                header = _answer(link, end + _GRACE_SECONDS, stop)
+                _check_welcome(header)
                 unless_welcome.pop_all()
                 link.setblocking(True)
                 return {0: link}
@@ -149,10 +155,14 @@ def join(topology, identity, timeout_seconds, stop, console):
                 # It is not there yet, or not ready: TensorFlow may still have
                 # the port for a session that is ending.
                 stop.check()
+                # What is wrong with who answers says more than that the last
+                # try found nobody.
+                if isinstance(error, ValueError) or reason is None:
+                    reason = error
                 if time.monotonic() >= end:
                     raise PeerLostError(
                         f"The {topology.describe(0)} was not found in "
-                        f"{timeout_seconds:g} seconds ({error}); start it, "
+                        f"{timeout_seconds:g} seconds ({reason}); start it, "
                         "check that this machine can reach it, or give it "
                         "more time with --cluster_timeout_seconds."
                     ) from error
@@ -195,13 +205,44 @@ def _connect(host_and_port, end, stop):
     raise failure
 
 
-def _wait_for_welcome(link, end, stop):
-    """Waits until the chief says that all are there.
+def _hello(index, identity, secret):
+    """Returns what a worker says of itself."""
+    hello = {"kind": "hello", "index": index, "identity": identity}
+    return {**hello, "nonce": proof.new_nonce()} if secret else hello
+
+
+def _prove(link, hello, end, stop, secret):
+    """Lets the chief prove that it is the chief, and does the same.
+
+    Nothing that comes before the proof is believed.
+
+    Raises:
+        OSError, EOFError, ValueError: it is not the chief that answers.
+        TrainerError: the secret cannot be read.
+    """
+    answer = _answer(link, min(end, time.monotonic() + _ANSWER_SECONDS), stop)
+    name, nonce = answer.get("secret"), answer.get("nonce")
+    if answer["kind"] != "challenge" or not proof.is_nonce(nonce):
+        raise ValueError(_NO_PROOF)
+    said = ((nonce, hello["nonce"]), hello["index"], hello["identity"])
+    if not isinstance(name, str):
+        raise ValueError(messages.MISFIT)
+    key = secret.find(name)
+    if not proof.is_proof(answer.get("proof"), key, proof.CHIEF, *said):
+        raise ValueError(_NO_PROOF)
+    messages.send(
+        link,
+        {"kind": "proof", "proof": proof.prove(key, proof.WORKER, *said)},
+    )
+
+
+def _answer(link, end, stop):
+    """Waits for what the chief says, and returns it.
 
     Raises:
         OSError, EOFError, ValueError: it is not the chief that answers, or
             it does not until `end`.
-        TrainerError: the chief stopped, or refused this worker.
+        InterruptedJobError: the stop signal came.
     """
     note, begun = messages.Note(link), False
     while True:
@@ -216,17 +257,26 @@ def _wait_for_welcome(link, end, stop):
             continue
         header = note.read()
         if header is not None:
-            break
+            return header
         if not begun:
             begun, end = True, min(end, time.monotonic() + _ANSWER_SECONDS)
+
+
+def _check_welcome(header):
+    """Raises unless the chief says that all are there.
+
+    Raises:
+        ValueError: it is not the chief that says so.
+        TrainerError: the chief stopped, or refused this worker.
+    """
     if header["kind"] == "bye":
-        exit_code, reason = messages.farewell(header)
-        if exit_code == ConfigError.exit_code:
-            raise ConfigError(f"The chief refused this worker: {reason}")
-        if exit_code:
-            error = PeerLostError(f"The chief stopped: {reason}")
-            error.exit_code = exit_code
-            raise error
+        farewell = messages.farewell(header)
+        if farewell.exit_code == ConfigError.exit_code:
+            raise ConfigError(
+                f"The chief refused this worker: {farewell.reason}"
+            )
+        if farewell.exit_code:
+            raise farewell.error("The chief")
     if header["kind"] != "welcome":
         raise ValueError(messages.MISFIT)
 

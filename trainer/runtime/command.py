@@ -9,7 +9,11 @@ import sys
 import tempfile
 import traceback
 
-from trainer.errors import InterruptedJobError, TrainerError
+from trainer.errors import (
+    InterruptedJobError,
+    PeerInterruptedError,
+    TrainerError,
+)
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 
@@ -77,7 +81,7 @@ def report_errors():
     outcome = _Outcome()
     try:
         yield outcome
-    except InterruptedJobError as error:
+    except (InterruptedJobError, PeerInterruptedError) as error:
         outcome.console.notice(str(error))
         outcome.exit_code = error.exit_code
     except TrainerError as error:

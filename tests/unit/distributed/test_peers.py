@@ -144,7 +144,7 @@ def test_a_good_bye_is_no_loss_to_who_sends_at_that_moment(run, monkeypatch):
     def chief(peers):
         time.sleep(0.05)
         for link in peers._links.values():
-            peers._send(1, {"kind": "bye", "content": [0, "finished"]})
+            peers._send(1, {"kind": "bye", "content": [0, "finished", False]})
             link.shutdown(socket.SHUT_RDWR)
 
     def follower(peers):
@@ -192,9 +192,9 @@ def test_an_error_of_tensorflow_alone_stays(run, monkeypatch):
         {"kind": "lost", "content": 75},
         {"kind": "lost", "content": ["75", "lost"]},
         {"kind": "bye", "content": {}},
-        {"kind": "bye", "content": [75, None]},
-        {"kind": "bye", "content": [7500, "so long"]},
-        {"kind": "bye", "content": [True, "so long"]},
+        {"kind": "bye", "content": [75, None, False]},
+        {"kind": "bye", "content": [7500, "so long", False]},
+        {"kind": "bye", "content": [True, "so long", False]},
     ],
     ids=str,
 )

@@ -1,0 +1,144 @@
+"""A secret that the chief leaves in the job directory while the workers meet.
+
+Who can read it there belongs to the job. The chief gives each a name of its
+own, takes it away when all workers are there, and tells them the name; so
+one that a killed chief has left behind is nobody's secret any more.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import secrets
+
+from trainer import files, places
+from trainer.errors import JobDirError
+
+# Of an object in a bucket: `object_store.OWNER`. It is not of the job, which
+# has no id yet.
+OWNER = "cluster-token"
+_TOKEN_BYTES = 32
+# What a killed chief has left is cleared away with all that is unfinished.
+_PREFIX = f"{files.TEMPORARY_PREFIX}cluster-token-"
+_NAME = re.compile(re.escape(_PREFIX) + "[0-9a-f]{32}")
+# A worker that waits for the bucket hears no signal.
+_READ_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def written(config):
+    """Leaves a new secret in the job directory while the block runs.
+
+    Args:
+        config: a `TrainConfig`.
+
+    Yields:
+        (name, token): str and bytes.
+
+    Raises:
+        JobDirError: the folder cannot be written.
+        StorageUnavailableError: the bucket cannot be reached for now.
+    """
+    name = f"{_PREFIX}{secrets.token_hex(16)}"
+    token = secrets.token_hex(_TOKEN_BYTES).encode()
+    place = places.parse(config.job_dir)
+    if place.in_bucket:
+        store = _store(config, config.storage_timeout_seconds)
+        info = store.write(name, token, owner=OWNER)
+        try:
+            yield name, token
+        finally:
+            store.delete(name, info.generation)
+        return
+    with _folder(pathlib.Path(place.path)) as folder:
+        path = folder / name
+        try:
+            descriptor = os.open(
+                path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600
+            )
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(token)
+            yield name, token
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read(config, name):
+    """Returns the secret of a name, bytes.
+
+    Args:
+        config: a `TrainConfig`.
+        name: str, which came from somebody who may not be the chief.
+
+    Raises:
+        ValueError: there is no such secret in the job directory.
+        TrainerError: the bucket cannot be reached, or refuses.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("it names no secret of a job directory")
+    place = places.parse(config.job_dir)
+    try:
+        if place.in_bucket:
+            return _read_object(config, name)
+        with open(pathlib.Path(place.path) / name, "rb") as file:
+            token = file.read(2 * _TOKEN_BYTES + 1)
+    except OSError as error:
+        raise ValueError(
+            f"its secret is not to be read in {place} ({error.strerror})"
+        ) from error
+    return _checked(token, place)
+
+
+def _read_object(config, name):
+    from trainer.job_dir.bucket.object_store import ObjectChangedError
+
+    store = _store(config, min(_READ_SECONDS, config.storage_timeout_seconds))
+    try:
+        token = store.read(name)
+    except ObjectChangedError as error:
+        raise ValueError(f"its secret is not in {store.url}") from error
+    return _checked(token, store.url)
+
+
+def _checked(token, place):
+    if len(token) != 2 * _TOKEN_BYTES:
+        raise ValueError(f"its secret in {place} is not whole")
+    return token
+
+
+def _store(config, seconds):
+    # The client library takes most of a second to import.
+    from trainer.job_dir.bucket.object_store import ObjectStore
+
+    return ObjectStore(config.job_dir, seconds)
+
+
+@contextlib.contextmanager
+def _folder(root):
+    """Makes a folder that is not there, and removes it if it stays empty."""
+    made = []
+    folder = root
+    while not folder.exists():
+        made.append(folder)
+        folder = folder.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        yield root
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _not_writable(root, error) from error
+    finally:
+        for each in made:
+            # What somebody has put there in the meantime stays.
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _not_writable(folder, error):
+    return JobDirError(
+        f"The secret of the workers cannot be written to {folder} "
+        f"({error.strerror}); give a --job_dir that can, or "
+        "--cluster_token_file."
+    )
