@@ -443,6 +443,12 @@ class TrainConfig:
             )
         return kind
 
+    @property
+    def has_default_secret(self):
+        """Whether nobody has chosen how the machines know each other."""
+        default = {"cluster_secret": "auto", "cluster_token_file": ""}
+        return default.items() <= self.to_json().items()
+
     def profile_range(self):
         """Returns `(first, last)` steps to profile, or None."""
         if not self.profile_steps:

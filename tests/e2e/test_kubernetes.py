@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import subprocess
 import sys
 
@@ -34,10 +35,17 @@ def test_the_pods_of_a_job_train_together(tmp_path):
     (container,) = pod_template(job)["spec"]["containers"]
     assert "command" not in container
     job_dir = tmp_path / "job"
-    arguments = [
-        argument.replace("gs://my-bucket/runs/vae", str(job_dir))
-        for argument in container["args"]
-    ]
+    # What the cluster mounts.
+    token = tmp_path / "token"
+    token.write_text(secrets.token_hex(32))
+    places = {
+        "gs://my-bucket/runs/vae": str(job_dir),
+        "/etc/vae-trainer/token": str(token),
+    }
+    arguments = container["args"]
+    for place, here in places.items():
+        assert any(argument.endswith(f"={place}") for argument in arguments)
+        arguments = [word.replace(place, here) for word in arguments]
     environ = {item["name"]: item["value"] for item in container["env"]}
     # What the cluster's DNS does; and pods have a port 2222 each.
     pods = environ["WORKER_HOSTS"].split(",")

@@ -11,9 +11,10 @@ from tests.tools.kubernetes_manifests import VERSIONS, check
 
 # What it has: the kind of each resource, by API.
 _RESOURCES = {
-    "/api/v1": {"services": "Service", "pods": "Pod"},
+    "/api/v1": {"services": "Service", "pods": "Pod", "secrets": "Secret"},
     "/apis/apps/v1": {"deployments": "Deployment"},
     "/apis/batch/v1": {"jobs": "Job"},
+    "/apis/networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
     "/apis/jobset.x-k8s.io/v1alpha2": {"jobsets": "JobSet"},
 }
 
@@ -122,6 +123,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.api.objects[f"{url.path}/{item['metadata']['name']}"] = item
         self._answer(201, item)
 
+    def do_PATCH(self):
+        path = parse.urlsplit(self.path).path
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.api.requests.append(("PATCH", path))
+        _merge(self.api.objects[path], json.loads(body))
+        self._answer(200, self.api.objects[path])
+
     def do_DELETE(self):
         path = parse.urlsplit(self.path).path
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -141,6 +149,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _merge(item, patch):
+    """Changes an object as a patch without lists says."""
+    for name, value in patch.items():
+        if isinstance(value, dict):
+            _merge(item[name], value)
+        else:
+            item[name] = value
 
 
 def _kinds(path):

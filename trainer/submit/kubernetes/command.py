@@ -10,7 +10,10 @@ import yaml
 from trainer.errors import ServiceUnavailableError, SubmitError
 from trainer.runtime.flags import Usage
 from trainer.submit import job as job_lib, request
-from trainer.submit.kubernetes import manifests as kubernetes
+from trainer.submit.kubernetes import (
+    manifests as kubernetes,
+    pod as kubernetes_pod,
+)
 
 _USAGE = Usage(
     program="vae-submit kubernetes",
@@ -65,15 +68,23 @@ def run(words, stop):
     if parsed is None:
         return
     job, settings, flags = parsed
-    manifest = to_yaml(kubernetes.render(job, settings))
+    objects = kubernetes.render(job, settings)
     job_lib.warn(kubernetes.machine_warning(job))
     job_lib.warn(job_lib.image_warning(job.image))
     stop.check()
     if flags["dry_run"].value:
-        print(manifest, end="")
+        # What is printed ends up in files, where a secret does not belong.
+        if kubernetes_pod.needs_token(job):
+            job_lib.warn(
+                "The Secret of the workers is not printed; make it with "
+                f"{kubernetes_pod.how_to_make_token(job, settings)}"
+            )
+        print(to_yaml(objects), end="")
         return
     _make_room(job, settings, stop)
-    _kubectl(settings, stop, "apply", "--filename=-", manifest=manifest)
+    if kubernetes_pod.needs_token(job):
+        objects = [kubernetes_pod.token(job, settings), *objects]
+    _kubectl(settings, stop, "apply", "--filename=-", manifest=to_yaml(objects))
     print(_where_to_watch(job, settings))
 
 
@@ -181,7 +192,8 @@ def _namespace(settings):
 def _stop_command(job, settings):
     return " ".join(
         [
-            f"kubectl delete {_RESOURCES[settings.kind]},deployments,services",
+            f"kubectl delete {_RESOURCES[settings.kind]},deployments,services,"
+            "networkpolicies,secrets",
             *_namespace(settings),
             f"--selector=app.kubernetes.io/instance={job.name}",
         ]

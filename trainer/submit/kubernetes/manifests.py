@@ -99,7 +99,8 @@ def render(job, settings):
         settings: a `Settings`.
 
     Returns:
-        A list of dict, the objects in JSON's names; the last is the job.
+        A list of dict, the objects in JSON's names; the last is the job. The
+        Secret of a job that `pod.needs_token` is not among them.
 
     Raises:
         ConfigError: the training would refuse its flags, or Kubernetes cannot
@@ -113,7 +114,10 @@ def render(job, settings):
         )
     _check_accelerator(job)
     _check_name(job, settings)
-    objects = kubernetes_job.FORMS[settings.kind](job, settings)
+    objects = [
+        kubernetes_pod.network_policy(job),
+        *kubernetes_job.FORMS[settings.kind](job, settings),
+    ]
     if settings.tensorboard:
         objects = [*kubernetes_pod.tensorboard(job, settings), *objects]
     if settings.namespace:

@@ -1,5 +1,7 @@
 """The pods of a job on Kubernetes: of the trainer, and of TensorBoard."""
 
+import secrets
+
 # The --accelerator of clusters with labels of their own.
 ANY_GPU = "any"
 TENSORBOARD_SUFFIX = "-tensorboard"
@@ -12,6 +14,9 @@ _USER = 10001
 _GRACE_SECONDS = 90
 # The staging folder: three checkpoints, the pictures, and what waits.
 _DISK = "10Gi"
+# Where the pods of several workers find the secret of the job.
+_TOKEN_FOLDER, _TOKEN_KEY = "/etc/vae-trainer", "token"
+_TOKEN_BYTES = 32
 
 
 def labels(job, component):
@@ -51,6 +56,11 @@ def trainer(job, settings, container_name, env):
         # as memory of the pod.
         shared = {"medium": "Memory", "sizeLimit": f"{job.gpus}Gi"}
         volumes["shm"] = ("/dev/shm", shared)  # noqa: S108
+    flags = list(job.train_flags)
+    if needs_token(job):
+        source = {"secretName": _token_name(job), "defaultMode": 0o440}
+        volumes["token"] = (_TOKEN_FOLDER, source)
+        flags.insert(0, f"--cluster_token_file={_TOKEN_FOLDER}/{_TOKEN_KEY}")
     memory = _gib(settings.memory_gib or 4 + 6 * job.gpus)
     resources = {
         "requests": {
@@ -66,7 +76,7 @@ def trainer(job, settings, container_name, env):
     container = {
         "name": container_name,
         "image": job.image,
-        "args": [f"--job_dir={job.job_dir}", *job.train_flags],
+        "args": [f"--job_dir={job.job_dir}", *flags],
     }
     if env:
         container["env"] = [
@@ -76,6 +86,58 @@ def trainer(job, settings, container_name, env):
     pod["terminationGracePeriodSeconds"] = _GRACE_SECONDS
     pod |= _placement(job, settings)
     return pod
+
+
+def needs_token(job):
+    """Whether the pods of a job know each other by a secret made for it.
+
+    One pod has nobody to know, and a user may have chosen another secret.
+    """
+    return job.workers > 1 and job.train_config().has_default_secret
+
+
+def token(job, settings):
+    """Returns the Secret of a job that needs one; another at each call."""
+    made = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(_token_name(job), job, "trainer"),
+        "type": "Opaque",
+        "stringData": {_TOKEN_KEY: secrets.token_hex(_TOKEN_BYTES)},
+    }
+    if settings.namespace:
+        made["metadata"]["namespace"] = settings.namespace
+    return made
+
+
+def how_to_make_token(job, settings):
+    """Returns the command that makes such a Secret by hand."""
+    place = f" --namespace={settings.namespace}" if settings.namespace else ""
+    return (
+        f"kubectl create secret generic {_token_name(job)}{place} "
+        f'--from-literal={_TOKEN_KEY}="$(openssl rand -hex {_TOKEN_BYTES})"'
+    )
+
+
+def network_policy(job):
+    """Returns the NetworkPolicy of a job: its pods alone may reach its pods.
+
+    TensorFlow's port asks nobody for a password, nor does TensorBoard's.
+    `kubectl port-forward` comes from within the pod, and is not kept out.
+    https://kubernetes.io/docs/concepts/services-networking/network-policies/
+    """
+    pods = {"matchLabels": labels(job, "trainer")}
+    del pods["matchLabels"]["app.kubernetes.io/component"]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(job.name, job, "trainer"),
+        "spec": {
+            "podSelector": pods,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": pods}]}],
+        },
+    }
 
 
 def tensorboard(job, settings):
@@ -171,13 +233,20 @@ def _pod(settings, container, volumes):
         },
         "containers": [container],
         "volumes": [
-            {"name": name, "emptyDir": source}
+            {
+                "name": name,
+                "secret" if "secretName" in source else "emptyDir": source,
+            }
             for name, (_, source) in volumes.items()
         ],
     }
     if settings.service_account:
         pod["serviceAccountName"] = settings.service_account
     return pod
+
+
+def _token_name(job):
+    return f"{job.name}-token"
 
 
 def _placement(job, settings):

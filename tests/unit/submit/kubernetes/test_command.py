@@ -2,15 +2,23 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.fakes import kubernetes_api
-from tests.tools.kubernetes_manifests import SUBMIT
+from tests.tools.kubernetes_manifests import (
+    SUBMIT,
+    VERSIONS,
+    check,
+    dry_run,
+    pod_template,
+)
 from tests.tools.submit_command import vae_submit
 
 FAKE = """#!{python}
@@ -71,7 +79,57 @@ def test_kubectl_gets_what_the_dry_run_printed(kubectl):
     assert apply[:2] == ["apply", "--filename=-"]
     for call in (get, apply):
         assert "--namespace=team" in call
-    assert manifest == vae_submit(*SUBMIT, "--dry_run", *words).out
+    secret, *others = yaml.safe_load_all(manifest)
+    assert secret["kind"] == "Secret"
+    printed = vae_submit(*SUBMIT, "--dry_run", *words).out
+    assert others == list(yaml.safe_load_all(printed))
+
+
+def test_the_secret_of_several_pods_is_new_and_goes_to_the_cluster_alone(
+    kubectl,
+):
+    tokens = set()
+    for _ in range(2):
+        outcome = vae_submit(*SUBMIT, "--workers=2", "--namespace=team")
+        words, manifest = kubectl.calls()[-1]
+        secret = next(yaml.safe_load_all(manifest))
+        check(secret, VERSIONS[0])
+        token = secret["stringData"]["token"]
+        assert re.fullmatch("[0-9a-f]{64}", token)
+        # Not where other users of the machine see it, nor in a log.
+        assert token not in f"{words}{outcome.out}{outcome.err}"
+        tokens.add(token)
+    assert len(tokens) == 2
+    assert secret["metadata"]["namespace"] == "team"
+    volume = pod_template(dry_run("--workers=2")[-1])["spec"]["volumes"][-1]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+
+
+def test_a_dry_run_says_how_to_make_the_secret_and_prints_none():
+    outcome = vae_submit(*SUBMIT, "--dry_run", "--workers=2")
+    assert "kind: Secret" not in outcome.out
+    assert outcome.err == (
+        "WARNING: The Secret of the workers is not printed; make it with "
+        "kubectl create secret generic vae-token "
+        '--from-literal=token="$(openssl rand -hex 32)"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--workers=2", "--", "--cluster_secret=none"),
+        ("--workers=2", "--", "--cluster_secret=job_dir"),
+        ("--workers=2", "--", "--cluster_token_file=/x/token"),
+    ],
+)
+def test_no_secret_is_made_where_none_is_needed_or_another_was_chosen(
+    kubectl, words
+):
+    assert vae_submit(*SUBMIT, *words).exit_code == 0
+    assert "Secret" not in kubectl.calls()[-1][1]
+    assert "/etc/vae-trainer" not in kubectl.calls()[-1][1]
 
 
 def test_a_submission_says_where_to_watch(kubectl):
@@ -91,8 +149,9 @@ def test_a_submission_says_where_to_watch(kubectl):
         "--reload_interval=60",
         "TensorBoard on http://localhost:6006: kubectl port-forward "
         "--namespace=team service/vae-tensorboard 6006",
-        "Stop: kubectl delete jobsets.jobset.x-k8s.io,deployments,services "
-        "--namespace=team --selector=app.kubernetes.io/instance=vae",
+        "Stop: kubectl delete jobsets.jobset.x-k8s.io,deployments,services,"
+        "networkpolicies,secrets --namespace=team "
+        "--selector=app.kubernetes.io/instance=vae",
     ]
 
 
@@ -119,7 +178,8 @@ def test_a_job_that_has_not_ended_is_left_alone(kubectl, found):
     assert outcome.err == (
         "ERROR: jobs.batch/vae is there and has not ended; wait for it, give "
         "another --name, or stop it: kubectl delete jobs.batch,deployments,"
-        "services --selector=app.kubernetes.io/instance=vae\n"
+        "services,networkpolicies,secrets "
+        "--selector=app.kubernetes.io/instance=vae\n"
     )
     assert (outcome.exit_code, outcome.out) == (1, "")
     assert kubectl.verbs() == ["get"]
@@ -230,12 +290,14 @@ def api(monkeypatch, tmp_path):
 
 APPS = "/apis/apps/v1/namespaces/default/deployments"
 SERVICES = "/api/v1/namespaces/default/services"
+SECRETS = "/api/v1/namespaces/default/secrets"
+POLICIES = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 
 
 def test_the_real_kubectl_submits_and_submits_again(api):
     assert vae_submit(*SUBMIT, "--workers=2").exit_code == 0
-    posts = [APPS, SERVICES, SERVICES, JOBS]
+    posts = [SECRETS, APPS, SERVICES, POLICIES, SERVICES, JOBS]
     assert api.requests == [("POST", path) for path in posts]
     api.requests.clear()
     outcome = vae_submit(*SUBMIT, "--workers=2")
@@ -245,8 +307,12 @@ def test_the_real_kubectl_submits_and_submits_again(api):
     api.objects[f"{JOBS}/vae"]["status"] = {"conditions": failed}
     outcome = vae_submit(*SUBMIT, "--workers=2")
     assert outcome.exit_code == 0, outcome.err
-    # All but the job is as it was.
-    assert api.requests == [("DELETE", f"{JOBS}/vae"), ("POST", JOBS)]
+    # All but the job and its secret is as it was.
+    assert api.requests == [
+        ("DELETE", f"{JOBS}/vae"),
+        ("PATCH", f"{SECRETS}/vae-token"),
+        ("POST", JOBS),
+    ]
 
 
 def test_the_printed_commands_are_ones_that_the_real_kubectl_takes(api):

@@ -164,8 +164,8 @@ def test_the_schemas_find_what_is_planted(form, path, name, planted, version):
 
 
 def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
-    (item,) = dry_run("--notensorboard", "--", "--epochs=3")
-    assert item["kind"] == "Job"
+    policy, item = dry_run("--notensorboard", "--", "--epochs=3")
+    assert (policy["kind"], item["kind"]) == ("NetworkPolicy", "Job")
     assert not {"completions", "completionMode", "successPolicy"} & {
         *item["spec"]
     }
@@ -212,6 +212,21 @@ def test_the_pods_find_each_other_by_the_names_that_they_have(form):
         found = find({**environ, "JOB_COMPLETION_INDEX": str(index)})
         assert found.index == index
         assert found.hosts == tuple(pods.format(n) for n in range(4))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_pods_of_a_job_alone_reach_its_pods(form):
+    (policy,) = (i for i in rendered(form) if i["kind"] == "NetworkPolicy")
+    spec = policy["spec"]
+    ours = spec["podSelector"]["matchLabels"].items()
+    templates = [t for t in map(pod_template, rendered(form)) if t]
+    assert len(templates) == 2
+    for template in templates:
+        assert ours <= template["metadata"]["labels"].items()
+    assert ("app.kubernetes.io/instance", "vae") in ours
+    # A rule without a selector of namespaces admits those of its own alone.
+    assert spec["policyTypes"] == ["Ingress"]
+    assert spec["ingress"] == [{"from": [{"podSelector": spec["podSelector"]}]}]
 
 
 def decision(rules, code, evicted):
