@@ -273,6 +273,16 @@ class TrainConfig:
         role="worker",
         unit="file",
     )
+    hang_seconds: float = setting(
+        0.0,
+        "how long a call of training steps may take before the job says where "
+        "it hangs and stops, to be run again; 0: 20 times as long as such a "
+        "call usually takes, and 120 at least",
+        group="Devices",
+        role="worker",
+        unit="seconds",
+        minimum=0,
+    )
     steps_per_call: int = setting(
         0,
         "training steps inside one tf.function call; 0: as many as take "

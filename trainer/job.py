@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 
-from trainer import __version__, files, training as training_lib
+from trainer import __version__, files, hang, training as training_lib
 from trainer.data import sources
 from trainer.distributed import devices, peers as peers_lib, secret
 from trainer.errors import (
@@ -131,14 +131,18 @@ def _lead(session):
         )
         recorder = Recorder(job, training, start, console, report_trial)
         # Guarded here, so that the job directory is left knowing of a loss.
-        with contextlib.closing(recorder), session.guard():
-            try:
-                training_lib.run(session, training, start, recorder)
-            except InterruptedJobError:
-                recorder.wait()  # Its message says that all is saved.
-                raise
-            recorder.wait()
-        return _finish(session, job, training, recorder, started)
+        with hang.watched(session, start.step, job) as watchdog:
+            with contextlib.closing(recorder), session.guard():
+                try:
+                    training_lib.run(
+                        session, training, start, watchdog, recorder
+                    )
+                except InterruptedJobError:
+                    recorder.wait()  # Its message says that all is saved.
+                    raise
+                recorder.wait()
+            with watchdog.over("drawing and exporting"):
+                return _finish(session, job, training, recorder, started)
 
 
 def _prepare_to_lead(session, job, start):
@@ -208,9 +212,12 @@ def _follow(session):
     training = training_lib.build(
         session, cluster, data, jit_compile, arithmetic, start
     )
-    # When stopped, the chief saves, and then says how it went.
-    with contextlib.suppress(InterruptedJobError):
-        training_lib.run(session, training, start)
+    with (
+        hang.watched(session, start.step) as watchdog,
+        # When stopped, the chief saves, and then says how it went.
+        contextlib.suppress(InterruptedJobError),
+    ):
+        training_lib.run(session, training, start, watchdog)
     peers.wait_for_chief()
 
 

@@ -135,13 +135,14 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
     )
 
 
-def run(session, training, start, recorder=None):
+def run(session, training, start, watchdog, recorder=None):
     """Trains from a checkpoint to the last step, on every worker alike.
 
     Args:
         session: the `Session`.
         training: a `Training`, whose model has the state of `start`.
         start: a `Checkpoint`.
+        watchdog: a `Watchdog`.
         recorder: the `Recorder` of the chief; None beside it.
     """
     config, data = training.config, training.data
@@ -176,8 +177,16 @@ def run(session, training, start, recorder=None):
     session.kept.extend((evaluator, batches))
 
     def evaluate(moment):
-        with session.console.image_bar("Evaluating", len(images)) as advance:
-            evaluation = evaluator.run(advance)
+        with (
+            session.console.image_bar("Evaluating", len(images)) as advance,
+            watchdog.over("evaluation") as go_on,
+        ):
+
+            def advanced(count):
+                advance(count)
+                go_on()
+
+            evaluation = evaluator.run(advanced)
         if recorder:
             recorder.write_evaluation(moment, evaluation)
 
@@ -189,8 +198,11 @@ def run(session, training, start, recorder=None):
             *config.profile_range(),
         )
     works = {"evaluation": evaluate}
+    save = None
     if recorder:
-        works = {"row": recorder.write_row, **works, "images": recorder.draw}
+        draw = watchdog.around(recorder.draw, "drawing")
+        works = {"row": recorder.write_row, **works, "images": draw}
+        save = watchdog.around(recorder.save, "saving")
     with session.console.image_bar(
         "Training",
         training.schedule.total_steps * config.batch_size,
@@ -199,11 +211,13 @@ def run(session, training, start, recorder=None):
         loop.train(
             start=start,
             periods=periods,
-            calls=Calls(train_steps, workers, config.steps_per_call),
+            calls=Calls(
+                watchdog.calls(train_steps), workers, config.steps_per_call
+            ),
             workers=workers,
             works=works,
             batch_size=config.batch_size,
             progress=progress,
-            save=recorder and recorder.save,
+            save=save,
             watch=recorder and recorder.check,
         )

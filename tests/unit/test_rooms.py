@@ -21,6 +21,7 @@ ROOMS = (
     "submit",
     "gallery",
     "job",
+    "hang",
     "training",
     "loop",
     "tracking",

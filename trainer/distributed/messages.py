@@ -22,6 +22,8 @@ _MAGIC = b"vae-peer"
 _MAX_HEADER = 1 << 20
 _MAX_NOTE = 1 << 16
 _MAX_SENTENCE = 8000
+# Of a header in ASCII, in which a character may have 12 bytes.
+MOST_TEXT = _MAX_HEADER // 16
 _MAX_VALUE = 200
 # No deeper than that, however deep the JSON is.
 _SHORT = reprlib.Repr()
@@ -161,6 +163,17 @@ def sentence(text):
         letter if letter.isprintable() else ascii(letter)[1:-1]
         for letter in line
     )
+
+
+def text(value):
+    """Returns text of several lines that came over a link, no longer than may.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise ValueError(MISFIT)
+    return "\n".join(map(sentence, value[:MOST_TEXT].split("\n")))
 
 
 def shown(value):

@@ -32,6 +32,8 @@ _NOTICE_SECONDS = 10.0
 # The bytes of a message: of one without arrays, and of the state of a model,
 # which is less than the memory of any GPU.
 _MOST_WORDS, _MOST_STATE = 1 << 10, 1 << 37
+# What a worker answers that is asked where it stands.
+_STANDS = "stands"
 _NO_SECRET = contextlib.nullcontext()
 
 
@@ -43,6 +45,9 @@ class Peers:
         links: dict of connected sockets by index of the worker at the end.
         stop: the `StopSignal` of this process.
         console: a `Console`.
+
+    Attributes:
+        stands: function that says where the threads of this process stand.
     """
 
     def __init__(self, topology, links, stop, console):
@@ -57,6 +62,7 @@ class Peers:
         self._error = None
         self._noticed = threading.Event()
         self._left = False
+        self.stands = lambda: "it has not begun"
         # Of the others a chief hears words alone.
         self._most_bytes = _MOST_WORDS if self.is_chief else _MOST_STATE
         for index, link in links.items():
@@ -112,6 +118,30 @@ class Peers:
                 self._inbox[index].pop(kind) for index in sorted(self._inbox)
             ]
         return [(content, _arrays(payload)) for content, payload in heard]
+
+    def where_all_stand(self, seconds):
+        """Asks the other workers where their threads stand.
+
+        Args:
+            seconds: how long they may take to answer.
+
+        Returns:
+            A dict of str by index of the worker; None for one that does not
+            answer.
+        """
+        for index in self._links:
+            # Whoever cannot be reached has no answer.
+            with contextlib.suppress(OSError):
+                self._send(index, {"kind": "where"})
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(_STANDS in box for box in self._inbox.values()),
+                seconds,
+            )
+            return {
+                index: box.get(_STANDS, (None, b""))[0]
+                for index, box in sorted(self._inbox.items())
+            }
 
     def wait_for_chief(self):
         """Waits until the chief has ended well.
@@ -206,6 +236,12 @@ class Peers:
                     self._stop.request(
                         f"{name} to {self.topology.describe(index)}"
                     )
+                elif kind == "where":
+                    # Its text is long, and this thread has to listen.
+                    self._spawn(self._tell_where)
+                elif kind == _STANDS:
+                    text = messages.text(content)
+                    self._keep(index, kind, text, b"")
                 elif kind == "lost":
                     farewell = messages.farewell(header)
                     self._fail(_lost(farewell.reason, farewell.exit_code))
@@ -226,6 +262,11 @@ class Peers:
             self._lose(index, f"is gone ({error})")
         finally:
             self._ended[index].set()
+
+    def _tell_where(self):
+        text = self.stands()[: messages.MOST_TEXT]
+        with contextlib.suppress(OSError):  # Its loss is noticed elsewhere.
+            self._send(0, {"kind": _STANDS, "content": text})
 
     def _keep(self, index, kind, content, payload):
         with self._changed:

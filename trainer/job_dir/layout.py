@@ -16,6 +16,8 @@ LOGS = "logs"
 TRAIN_LOGS = "logs/train"
 PLOTS = "plots"
 EXPORT = "export"
+# Where threads stood that hung: `hangs.py`.
+HANGS = "hangs"
 # Where Vertex AI looks for the model of a job.
 MODEL = "model"
 

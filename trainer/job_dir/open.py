@@ -33,7 +33,7 @@ class JobDir:
         root, location, store: as given.
         config_path, metrics_path, finished_path, evaluation_path,
             checkpoints, damaged, unfinished, logs, train_logs, plots, export,
-            model: each a `pathlib.Path`; see `layout`.
+            model, hangs: each a `pathlib.Path`; see `layout`.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class JobDir:
         self.plots = self.root / layout.PLOTS
         self.export = self.root / layout.EXPORT
         self.model = self.root / layout.MODEL
+        self.hangs = self.root / layout.HANGS
         self._mirror = mirror
         self._record = Record(
             self.config_path, self.location, new_id or uuid.uuid4().hex
@@ -116,6 +117,19 @@ class JobDir:
         """From now on, what is written here appears in the bucket."""
         if self._mirror is not None:
             self._mirror.start()
+
+    def abandon(self, seconds, console):
+        """Publishes what is there, for a process that ends without an end.
+
+        Args:
+            seconds: how long that may take.
+            console: a `Console`.
+
+        Raises:
+            TrainerError: something is not in the bucket.
+        """
+        if self._mirror is not None:
+            self._mirror.abandon(seconds, console)
 
     def check(self):
         """Raises what keeps this job directory from being published."""

@@ -121,6 +121,15 @@ class Mirror:
             return
         raise self._unsent(f"{seconds:.0f} s were not enough.")
 
+    def abandon(self, seconds, console):
+        """Publishes what is left and gives up the claim, as `finish` raises."""
+        try:
+            self.finish(seconds, console)
+        finally:
+            # One that cannot be released goes stale.
+            with contextlib.suppress(TrainerError):
+                self._claim.release()
+
     def _unsent(self, reason=""):
         """Returns the error that says what is not in the bucket, and why.
 

@@ -21,6 +21,7 @@ _PARALLEL_MARKS = 8
 _FILES = re.compile(
     r"(config|finished|evaluation)\.json|metrics\.jsonl|gallery\.html"
     r"|checkpoints/step-\d{7,}/(state\.npz|manifest\.json)"
+    r"|hangs/steps-\d{7,}-\d{7,}\.\d+\.txt"
     r"|plots/(step-\d{7,}/)?[a-z]+\.(png|npy)"
     r"|(logs/(train|test|validation)|export|model)(/[^/.][^/]*)+"
 )
