@@ -4,30 +4,26 @@
 #     vae-trainer --epochs=1
 # It writes to /runs (jobs, and the data set it downloads) and to /tmp (bucket
 # staging, caches), and nowhere else: --read-only works.
-ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
+#
+# By digest, so that two builds begin alike. Renew: docker buildx imagetools
+# inspect python:3.11-slim-bookworm
+ARG BASE_IMAGE=docker.io/library/python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 FROM ${BASE_IMAGE} AS tools
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
-COPY constraints.txt ./
+COPY requirements/build.txt /
 # pip stays here: the environment that is shipped has none.
 RUN python3 -m venv /tools \
-    && /tools/bin/pip install --constraint constraints.txt setuptools wheel \
+    && /tools/bin/pip install --require-hashes --requirement /build.txt \
     && python3 -m venv --without-pip /opt/venv
 
-# Of the project, only what names the dependencies.
-FROM tools AS requirements
-ARG VARIANT=gpu
-COPY setup.py README.md ./
-COPY trainer/__init__.py trainer/
-COPY deploy/container/requirements.py ./
-RUN /tools/bin/python requirements.py "${VARIANT}" > /requirements.txt
-
-# Copied by content: this layer stays until a requirement changes.
+# This layer stays until a requirement changes.
 FROM tools AS dependencies
-COPY --from=requirements /requirements.txt /
+ARG VARIANT=gpu
+COPY requirements/image-${VARIANT}.txt /requirements.txt
 RUN /tools/bin/pip --python /opt/venv/bin/python install \
-    --constraint constraints.txt --requirement /requirements.txt
+    --require-hashes --requirement /requirements.txt
 
 # Below a root of its own, so that a new version of the trainer is a layer of
 # some kilobytes on the gigabytes of TensorFlow.

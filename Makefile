@@ -1,12 +1,12 @@
 # make train · make gallery · make tensorboard · make test · make test-all
-# make lint · make soak · make bench · make image
-# ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image and
-# image-test.
+# make lint · make soak · make bench · make image · make requirements · make sbom
+# ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image,
+# image-test and requirements.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# When setup.py or constraints.txt is newer than these, its set is installed.
+# When setup.py or a list of requirements is newer than these, it is installed.
 TO_RUN := $(VENV)/installed-to-run
 TO_DEVELOP := $(VENV)/installed
 
@@ -18,7 +18,7 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train gallery test test-all lint soak bench tensorboard image image-test clean
+.PHONY: help train gallery test test-all lint soak bench tensorboard image image-test requirements sbom clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
@@ -31,22 +31,28 @@ help:
 	@echo "make tensorboard  show the runs on http://localhost:6006"
 	@echo "make image        build the container image (VARIANT=cpu: without GPUs)"
 	@echo "make image-test   build it with buildah, run it, stop it, look into it"
+	@echo "make requirements choose the exact versions anew that setup.py admits"
+	@echo "make sbom         write sbom.cdx.json: what the image is made of (CycloneDX)"
 	@echo "make clean        remove the virtual environment"
-	@echo 'ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image and image-test.'
+	@echo 'ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image, image-test and requirements.'
 
+# Of each file that is installed the SHA-256 is known, and the package itself
+# brings nothing along.
 define install
 	@echo '$(1)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check \
-		--constraint constraints.txt --editable "$(2)"
+		--require-hashes --requirement $(2)
+	$(BIN)/python -m pip install --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
 endef
 
-$(TO_RUN): setup.py constraints.txt
-	$(call install,Installing TensorFlow and the trainer in $(VENV): 2.5 GB and about 2 minutes.,.[probes])
+$(TO_RUN): setup.py requirements/run.txt
+	$(call install,Installing TensorFlow and the trainer in $(VENV): 2.5 GB and about 2 minutes.,requirements/run.txt)
 	@touch $@
 
-$(TO_DEVELOP): setup.py constraints.txt
-	$(call install,Installing TensorFlow with the trainer and all that tests need in $(VENV): 3.1 GB and about 3 minutes.,.[dev])
+$(TO_DEVELOP): setup.py requirements/dev.txt
+	$(call install,Installing TensorFlow with the trainer and all that tests need in $(VENV): 3.1 GB and about 3 minutes.,requirements/dev.txt)
 	@touch $(TO_RUN) $@
 
 train: $(TO_RUN)
@@ -83,6 +89,25 @@ image:
 image-test: $(TO_DEVELOP)
 	$(BIN)/python -m pytest tests/tools/image_checks.py --numprocesses=0 \
 		--capture=no --verbose $(ARGS)
+
+# What is there already is kept as far as it fits; ARGS=--upgrade takes the
+# newest. The versions of run and of the images are those of the tests.
+COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet \
+	--no-header --no-annotate --python-version 3.10 $(ARGS)
+AS_TESTED = --constraint requirements/dev.txt
+
+requirements: $(TO_DEVELOP)
+	$(COMPILE) setup.py requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) $(AS_TESTED) setup.py requirements/build.in --extra probes -o requirements/run.txt
+	$(COMPILE) $(AS_TESTED) requirements/build.in -o requirements/build.txt
+	for variant in gpu cpu; do \
+		$(BIN)/python deploy/container/requirements.py $$variant \
+		| $(COMPILE) $(AS_TESTED) - -o requirements/image-$$variant.txt || exit 1; \
+	done
+
+sbom: $(TO_DEVELOP)
+	$(BIN)/cyclonedx-py requirements requirements/image-$(VARIANT).txt \
+		--output-reproducible --output-file sbom.cdx.json
 
 clean:
 	rm -rf $(VENV)

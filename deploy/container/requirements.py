@@ -2,8 +2,7 @@
 
     python deploy/container/requirements.py cpu
 
-It stands apart from the Dockerfile, which must not name a dependency a second
-time, and runs before there is anything but setuptools.
+`make requirements` chooses the exact versions from these.
 """
 
 import contextlib

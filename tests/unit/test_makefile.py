@@ -14,8 +14,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def make(tmp_path):
     """Calls make in a fresh copy; returns what it printed."""
-    for name in ("Makefile", "setup.py", "constraints.txt"):
+    for name in ("Makefile", "setup.py"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     # The tests themselves are mostly started by a make.
     environment = {
         name: value
@@ -46,18 +47,20 @@ def test_help_lists_every_target(make):
 @pytest.mark.parametrize(
     ("target", "installed"),
     [
-        ("train", ".[probes]"),
-        ("gallery", ".[probes]"),
-        ("tensorboard", ".[probes]"),
-        ("test", ".[dev]"),
-        ("lint", ".[dev]"),
+        ("train", "requirements/run.txt"),
+        ("gallery", "requirements/run.txt"),
+        ("tensorboard", "requirements/run.txt"),
+        ("test", "requirements/dev.txt"),
+        ("lint", "requirements/dev.txt"),
     ],
 )
 def test_a_target_installs_what_it_needs_once(
     make, tmp_path, target, installed
 ):
     commands = make("--dry-run", target)
-    assert f'--constraint constraints.txt --editable "{installed}"' in commands
+    assert f"--require-hashes --requirement {installed}\n" in commands
+    # Nothing comes with it, and nothing to build it.
+    assert "--no-deps --no-build-isolation --editable .\n" in commands
     # A line first that says what happens, and for how long.
     assert re.match(r"echo 'Installing .+ minutes\.'\n", commands)
     assert "--quiet" not in commands
