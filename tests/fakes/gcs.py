@@ -51,13 +51,23 @@ class Fault:
     """What happens to the next requests that match.
 
     `times` counts down; None is for ever. `status` None cuts the connection.
-    `commits` tells whether the request takes effect all the same.
+    `commits` tells whether the request takes effect all the same. `body` is
+    what is answered in place of the JSON of an error with that `message`.
     """
 
     match: str
     times: int | None
     status: int | None
     commits: bool = False
+    message: str = "A fault"
+    body: bytes | None = None
+    headers: dict = dataclasses.field(default_factory=dict)
+
+    def answer(self):
+        """Returns the `Answer`, None to close the connection."""
+        if self.body is not None:
+            return Answer(self.status, self.headers, self.body)
+        return error_answer(self.status, self.message)
 
 
 class Request:
@@ -177,9 +187,13 @@ class Server(Bucket):
             data[len(data) // 2] ^= 0xFF
             self._objects[name] = StoredObject(resource, bytes(data))
 
-    def fail(self, status=503, times=1, match=OBJECT_REQUESTS):
-        """Answers the next requests with an error; times=None: all."""
-        self._add(Fault(match, times, status))
+    def fail(self, status=503, times=1, match=OBJECT_REQUESTS, **answer):
+        """Answers the next requests with an error; times=None: all.
+
+        Of the answer a `message` can be given, or a whole `body` with its
+        `headers`.
+        """
+        self._add(Fault(match, times, status, **answer))
 
     def drop(self, times=1, match=OBJECT_REQUESTS):
         """Takes no notice of the next requests: closes their connections."""
@@ -253,7 +267,7 @@ class Server(Bucket):
                     answer = self.carry_out(request)
                 except RefusedError as refusal:
                     answer = error_answer(refusal.status, str(refusal))
-            return error_answer(fault.status, "A fault") if fault else answer
+            return fault.answer() if fault else answer
 
     def _next_fault(self, request):
         line = f"{request.method} {request.path}"

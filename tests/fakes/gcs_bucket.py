@@ -221,16 +221,20 @@ class Bucket:
         resource, data = found
         if params.get("alt") != "media":
             return json_answer(resource)
-        sums = f"crc32c={resource['crc32c']}"
-        if MD5 in resource:
-            sums += f",md5={resource[MD5]}"
+        sums = ",".join(
+            f"{header}={resource[key]}"
+            for header, key in JSON_KEYS.items()
+            if key in resource
+        )
+        encoding = resource.get("contentEncoding")
         answer_headers = {
+            **({"Content-Encoding": encoding} if encoding else {}),
             "Content-Type": resource["contentType"],
             "ETag": resource["etag"],
             "x-goog-generation": resource["generation"],
             "x-goog-metageneration": resource["metageneration"],
             "x-goog-hash": sums,
-            "x-goog-stored-content-encoding": "identity",
+            "x-goog-stored-content-encoding": encoding or "identity",
             "x-goog-stored-content-length": str(len(data)),
         }
         span = re.fullmatch(r"bytes=(\d*)-(\d*)", headers.get("Range", ""))

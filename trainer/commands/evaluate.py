@@ -50,7 +50,7 @@ def _evaluate(flags, stop, console):
     from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
 
-    with open_trained(flags, console) as trained:
+    with open_trained(flags, console, stop) as trained:
         stop.check()
         job, data = trained.job, trained.data(console, stop)
         figures = {

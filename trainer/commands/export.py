@@ -47,7 +47,7 @@ def _export(parsed, stop, console):
     from trainer.model.trained import open_trained
 
     flags, output = parsed
-    with open_trained(flags, console) as trained:
+    with open_trained(flags, console, stop) as trained:
         stop.check()
         job = trained.job
         folder = output or job.export

@@ -41,7 +41,7 @@ def _make_gallery(flags, stop, console):
     from trainer.pictures import album
     from trainer.tracking.rows import read_rows
 
-    with open_trained(flags, console) as trained:
+    with open_trained(flags, console, stop) as trained:
         stop.check()
         job = trained.job
         data = trained.data(console, stop)

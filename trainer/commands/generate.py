@@ -59,7 +59,7 @@ def _generate(parsed, stop, console):
 
     flags, output = parsed
     rows, seed = flags["rows"].value, flags["seed"].value
-    with open_trained(flags, console) as trained:
+    with open_trained(flags, console, stop) as trained:
         stop.check()
         data = trained.data(console, stop)
         stop.check()

@@ -89,7 +89,7 @@ def _find(config, console, stop, recorded_name):
 def _load_files(config, console, stop):
     md5 = None if config.dataset == "idx" else FASHION_MNIST_MD5
     if config.data_dir and places.parse(config.data_dir).in_bucket:
-        folder = _copy_of_bucket(config, console)
+        folder = _copy_of_bucket(config, console, stop)
         return idx.read_folder(folder, config.dataset, md5)
     if config.data_dir:
         return idx.read_folder(config.data_dir, config.dataset, md5)
@@ -100,7 +100,7 @@ def _load_files(config, console, stop):
     return idx.read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5)
 
 
-def _copy_of_bucket(config, console):
+def _copy_of_bucket(config, console, stop):
     """Returns a folder of this machine with the IDX files of a bucket.
 
     A file is downloaded once: again only when its checksum differs.
@@ -110,7 +110,7 @@ def _copy_of_bucket(config, console):
     from trainer.job_dir.bucket.download import download as download_objects
 
     store = object_store.ObjectStore(
-        config.data_dir, config.storage_timeout_seconds
+        config.data_dir, config.storage_timeout_seconds, stop
     )
     names = {
         f"{name}{ending}"

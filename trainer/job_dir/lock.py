@@ -16,13 +16,14 @@ import fcntl
 import os
 import shutil
 import socket
+import time
 import uuid
 
 from trainer.errors import JobDirError
 from trainer.job_dir import layout
 
 # At each of them another start must make or remove the folder in between.
-_TRIES = 100
+_TRIES, _PAUSE_SECONDS = 100, 0.01
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -76,6 +77,7 @@ def _take(root, location, made):
                 "a file. Give another --job_dir."
             ) from error
         if lock is None:
+            time.sleep(_PAUSE_SECONDS)
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,6 +96,7 @@ def _take(root, location, made):
             lock.flush()
             return lock, is_new
         lock.close()
+        time.sleep(_PAUSE_SECONDS)
     raise JobDirError(
         f"--job_dir={root} is removed whenever it is made; give another one."
     )

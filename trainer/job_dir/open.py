@@ -167,24 +167,27 @@ def open_to_write(config, console, stop):
 
 
 @contextlib.contextmanager
-def open_to_read(location, console):
+def open_to_read(location, console, stop=None):
     """Gives a job directory, of a job that may be running, to read.
 
     Args:
         location: str or path, a folder or `gs://bucket/prefix`.
         console: a `Console`.
+        stop: a `StopSignal`, which ends the download and what is put into
+            the bucket later; None: none does.
 
     Yields:
         A `JobDir`. That of a bucket is a temporary copy.
 
     Raises:
         ConfigError: the location is none.
+        InterruptedJobError: the stop signal came.
     """
     place = places.parse(location)
     if place.in_bucket:
         from trainer.job_dir.bucket import session
 
-        with session.copied(location, console) as (root, store):
+        with session.copied(location, console, stop) as (root, store):
             yield JobDir(root, store.url, store=store)
     else:
         yield JobDir(place.path)
@@ -229,7 +232,9 @@ def _open_staged(place, config, console, stop):
     from trainer.job_dir.bucket import object_store, session
 
     seconds = config.storage_timeout_seconds
-    store = object_store.ObjectStore(config.job_dir, seconds)
+    # What is published later, after the signal too, heeds none.
+    store = object_store.ObjectStore(config.job_dir, seconds, stop)
+    store = store.heeding(None)
     with _claimed(staging.folder(place), store.url) as staged:
         earlier = staging.earlier_folder(place)
         if staging.is_new(staged.root) and not staging.is_new(earlier):

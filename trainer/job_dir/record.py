@@ -56,7 +56,7 @@ class Record:
                 f"{self._location} holds no job (there is no config.json); "
                 "give the --job_dir of a training run."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JobDirError(
                 f"{self._path} is not JSON ({error}); restore it, or give "
                 "another --job_dir."

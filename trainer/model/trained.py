@@ -53,20 +53,22 @@ def load_model(job_dir, wanted="last"):
 
 
 @contextlib.contextmanager
-def open_trained(flag_values, console):
+def open_trained(flag_values, console, stop):
     """Reads the checkpoint that the flags of a command name.
 
     Args:
         flag_values: as from `runtime.flags.new_job_flags`, parsed.
         console: a `Console`.
+        stop: a `StopSignal`.
 
     Yields:
         A `Trained`. The job directory of a bucket is there during the block.
 
     Raises:
         JobDirError: there is no such job or checkpoint, or it is damaged.
+        InterruptedJobError: the stop signal came.
     """
-    with open_to_read(flag_values["job_dir"].value, console) as job:
+    with open_to_read(flag_values["job_dir"].value, console, stop) as job:
         yield _load(job, flag_values["checkpoint"].value)
 
 

@@ -5,6 +5,7 @@ time stamps, so no machine's clock matters. A claim that is 90 seconds old
 belongs to a job that died.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -12,8 +13,8 @@ import threading
 import time
 import uuid
 
-from trainer.errors import JobDirError, StorageUnavailableError
-from trainer.job_dir.bucket.object_store import ObjectChangedError
+from trainer.errors import JobDirError, StorageUnavailableError, TrainerError
+from trainer.job_dir.bucket.answers import ObjectChangedError, printable
 
 NAME = "claim.json"
 RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
@@ -21,6 +22,14 @@ RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
 # anything is published: others may take it soon.
 DOUBTFUL_SECONDS = 60.0
 _POLL_SECONDS = 2.0
+# Who loses a race for it sees the claim of the winner a moment later. A bucket
+# that says so this often contradicts itself.
+_TRIES, _PAUSE_SECONDS = 10, 1.0
+# One that cannot be given up by then goes stale. Together with the last upload
+# this is less than the 30 seconds after which a scheduler kills.
+_RELEASE_SECONDS = 5.0
+# A claim has 200 bytes.
+_BYTES = 64 * 1024
 # What tells the server's time: an object that lives for a moment.
 _CLOCK = "claim-time"
 
@@ -74,6 +83,8 @@ class BucketClaim:
             }
         ).encode()
         self._info = None
+        # The generation of another one's claim that was seen first, and when.
+        self._seen, self._seen_seconds = None, 0.0
         self.is_held = False
         self._renewed = 0.0
         self._error = None
@@ -84,39 +95,30 @@ class BucketClaim:
         """Takes the claim, waiting for that of a dead job to go stale.
 
         Raises:
-            JobDirError: another job holds it.
+            JobDirError: another job holds it, or the bucket contradicts
+                itself.
             InterruptedJobError: the stop signal came.
         """
-        first_seen = None
+        store = self._store.heeding(stop)
+        lost = 0
         while self._info is None:
             stop.check()
             try:
-                found = self._store.info(NAME)
-                if found is None:
-                    self._take(0)
-                    continue
-                holder = self._holder(found)
-                if holder.get("machine") == self._machine:
-                    self._take(found.generation)
-                    continue
-            except ObjectChangedError:
-                continue  # Somebody else was faster: look again.
-            first_seen = first_seen or found.generation
-            if found.generation != first_seen:
-                raise JobDirError(
-                    f"{self._store.url} is in use by {holder.get('holder')}; "
-                    "wait until that job has ended, or give another --job_dir."
+                self._look(store, console, stop)
+            except ObjectChangedError as error:
+                lost += 1
+                if lost == _TRIES:
+                    raise JobDirError(
+                        f"{self._store.url} could not be claimed: {lost} times "
+                        f"{NAME} was another one a moment later. Start one job "
+                        "there, not several; if it is the only one, the bucket "
+                        f"contradicts itself, which last was: {error}"
+                    ) from error
+                console.line(
+                    f"{self._store.url} is claimed by somebody else in this "
+                    f"moment; looking again, {_TRIES - lost} times at most."
                 )
-            age = self._age_seconds(found)
-            if age > STALE_SECONDS:
-                self._take(found.generation)
-                continue
-            console.line(
-                f"{self._store.url} was claimed {age:.0f} s ago by "
-                f"{holder.get('holder')}; waiting up to "
-                f"{STALE_SECONDS - age:.0f} s to see whether it still runs."
-            )
-            self._wait(RENEW_SECONDS, stop)
+                self._wait(_PAUSE_SECONDS, stop)
         threading.Thread(
             target=self._renew_forever, name="claim", daemon=True
         ).start()
@@ -145,25 +147,80 @@ class BucketClaim:
         """Gives the claim up, so that the next job need not wait."""
         self._released.set()
         if self._info is not None and self._error is None:
+            thread = threading.Thread(
+                target=self._give_up, name="release", daemon=True
+            )
+            thread.start()
+            thread.join(_RELEASE_SECONDS)
+
+    def _give_up(self):
+        with contextlib.suppress(TrainerError):
             self._store.delete(NAME, self._info.generation)
             self.is_held = False
 
-    def _take(self, generation):
+    def _look(self, store, console, stop):
+        """Takes the claim if it can be had; else waits for some seconds.
+
+        Args:
+            store: the `ObjectStore` that heeds the stop signal.
+            console: says what is waited for.
+            stop: a `StopSignal`.
+
+        Raises:
+            JobDirError: another job holds it.
+            ObjectChangedError: somebody else was faster.
+        """
+        found = store.info(NAME)
+        if found is None:
+            self._take(0, store)
+            return
+        holder = self._holder(store, found)
+        if holder.get("machine") == self._machine:
+            self._take(found.generation, store)
+            return
+        named = printable(str(holder["holder"]))
+        if self._seen is None:
+            self._seen, self._seen_seconds = found.generation, time.monotonic()
+        if found.generation != self._seen:
+            raise JobDirError(
+                f"{self._store.url} is in use by {named}; wait until that job "
+                "has ended, or give another --job_dir."
+            )
+        # This machine has watched it too, should the server's clock stand
+        # still.
+        age = max(
+            self._age_seconds(store, found),
+            time.monotonic() - self._seen_seconds,
+        )
+        left = STALE_SECONDS - age
+        if left <= 0:
+            self._take(found.generation, store)
+            return
+        console.line(
+            f"{self._store.url} was claimed {age:.0f} s ago by {named}; "
+            f"waiting up to {left:.0f} s to see whether it still runs."
+        )
+        self._wait(min(RENEW_SECONDS, left), stop)
+
+    def _take(self, generation, store=None):
         started = time.monotonic()
         # Also where the answer is lost.
         self.is_held = True
         try:
-            self._info = self._store.write(NAME, self._content, generation)
+            self._info = (store or self._store).write(
+                NAME, self._content, generation
+            )
         except ObjectChangedError:
             self.is_held = False
             raise
         self._renewed = started
 
-    def _holder(self, found):
-        try:
-            holder = json.loads(self._store.read(NAME, found.generation))
-        except ValueError:
-            holder = None
+    def _holder(self, store, found):
+        holder = None
+        if found.size <= _BYTES:
+            # A RecursionError is what deep JSON ends with.
+            with contextlib.suppress(ValueError, RecursionError):
+                holder = json.loads(store.read(NAME, found))
         if not isinstance(holder, dict) or "holder" not in holder:
             raise JobDirError(
                 f"{self._store.url}/{NAME} is not the claim of a job; move it "
@@ -171,25 +228,25 @@ class BucketClaim:
             )
         return holder
 
-    def _age_seconds(self, found):
+    def _age_seconds(self, store, found):
         """How old a claim is, by the server's clock."""
         name = f"{_CLOCK}-{uuid.uuid4().hex[:8]}"
-        now = self._store.write(name, b"", owner=_CLOCK)
-        self._store.delete(name, now.generation)
+        now = store.write(name, b"", owner=_CLOCK)
+        store.delete(name, now.generation)
         return (now.updated - found.updated).total_seconds()
 
     def _wait(self, seconds, stop):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             stop.check()
-            time.sleep(min(_POLL_SECONDS, seconds))
+            time.sleep(min(_POLL_SECONDS, left))
 
     def _renew(self):
         with self._lock:
             try:
                 self._take(self._info.generation)
             except ObjectChangedError as error:
-                self._error = JobDirError(
+                self._error = ObjectChangedError(
                     f"The claim on {self._store.url} was taken by another "
                     "job; this one stops and writes nothing more."
                 )

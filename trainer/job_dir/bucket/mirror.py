@@ -12,12 +12,21 @@ import time
 
 import google_crc32c
 
-from trainer.errors import StorageUnavailableError, TrainerError
+from trainer.errors import (
+    JobDirError,
+    StorageUnavailableError,
+    TrainerError,
+)
 from trainer.job_dir.bucket import ownership, published
-from trainer.job_dir.bucket.object_store import ObjectChangedError, crc32c
+from trainer.job_dir.bucket.answers import ObjectChangedError
+from trainer.job_dir.bucket.object_store import crc32c
 from trainer.job_dir.bucket.pull import pull
 
 INTERVAL_SECONDS = 5.0
+# A scheduler that sends SIGTERM kills 30 seconds later.
+STOP_SECONDS = 20.0
+# Of looking at the checkpoints while the job saves and removes some.
+_LOOKS, _PAUSE_SECONDS = 100, 0.05
 _FINISHED, _MANIFEST = "finished.json", "manifest.json"
 _APPENDED = ("metrics.jsonl", "logs/")
 _CHECKPOINTS = "checkpoints/"
@@ -57,11 +66,15 @@ class Mirror:
             target=self._work, name="mirror", daemon=True
         )
 
-    def pull(self, job_id, console):
-        """Makes the staging folder hold what the bucket holds: `pull.pull`."""
-        self._published, self.others = pull(
-            self._store, self._root, job_id, console
-        )
+    def pull(self, job_id, console, stop=None):
+        """Makes the staging folder hold what the bucket holds: `pull.pull`.
+
+        Raises:
+            InterruptedJobError: the stop signal came.
+        """
+        store = self._store.heeding(stop)
+        self._published, self.others = pull(store, self._root, job_id, console)
+        self._store.owner = store.owner
 
     def start(self):
         """Starts to publish, every few seconds."""
@@ -83,7 +96,7 @@ class Mirror:
             raise self._unsent()
         self._claim.check()
 
-    def finish(self, seconds, console, extend=False):
+    def finish(self, seconds, console, extend=False, stop=None):
         """Publishes all that is left, and stops.
 
         Args:
@@ -91,6 +104,7 @@ class Mirror:
             console: shows the progress.
             extend: whether each file that is sent gives that time anew: a
                 link that is slow is not one that is gone.
+            stop: a `StopSignal`, after which it may take `STOP_SECONDS` more.
 
         Raises:
             TrainerError: something is not in the bucket; the message says
@@ -101,7 +115,8 @@ class Mirror:
         if not self.is_started:
             self.start()
         started = time.monotonic()
-        end = started + seconds
+        end, limit = started + seconds, f"{seconds:.0f} s"
+        is_stopped = False
         total = left = sum(self._pending().values())
         with console.byte_bar("Uploading", total) as advance:
             while self._thread.is_alive() and time.monotonic() < end:
@@ -109,7 +124,12 @@ class Mirror:
                 before, left = left, sum(self._pending().values())
                 if left < before:
                     advance(before - left)
-                    end = time.monotonic() + seconds if extend else end
+                    if extend and not is_stopped:
+                        end = time.monotonic() + seconds
+                if stop is not None and stop.requested and not is_stopped:
+                    is_stopped = True
+                    end = min(end, time.monotonic() + STOP_SECONDS)
+                    limit = f"{STOP_SECONDS:.0f} s after {stop.name}"
         if self._error is None and not self._thread.is_alive():
             if self._sent_files:
                 console.line(
@@ -119,7 +139,7 @@ class Mirror:
                     f"{time.monotonic() - started:.1f} s for the rest."
                 )
             return
-        raise self._unsent(f"{seconds:.0f} s were not enough.")
+        raise self._unsent(f"{limit} were not enough.")
 
     def abandon(self, seconds, console):
         """Publishes what is left and gives up the claim, as `finish` raises."""
@@ -139,13 +159,24 @@ class Mirror:
         if not isinstance(error, TrainerError):
             return error
         missing = sorted(self._pending())
+        if not missing:
+            return type(error)(
+                f"Not sure whether all is in {self._store.url}: {error}"
+            )
         named = ", ".join(missing[:_NAMED_IN_ERRORS])
         if len(missing) > _NAMED_IN_ERRORS:
             named += f" and {len(missing) - _NAMED_IN_ERRORS} more"
+        # `pull` gives up what is staged if the bucket has changed.
+        advice = (
+            "copy it away if it is wanted: the next start on this machine "
+            "takes what the bucket holds, if that has changed."
+            if isinstance(error, ObjectChangedError)
+            else "the next start on this machine sends it, if nobody else has "
+            "written to the bucket by then."
+        )
         return type(error)(
             f"Not everything is in {self._store.url}: {error} Missing: "
-            f"{named or 'nothing'}; it is kept in {self._root}, and the "
-            "next start on this machine sends it."
+            f"{named}; it is kept in {self._root}; {advice}"
         )
 
     def _work(self):
@@ -198,7 +229,7 @@ class Mirror:
             A dict of files by name, in the order in which they are to be
             sent: of a checkpoint the manifest last, which makes it whole.
         """
-        while True:
+        for _ in range(_LOOKS):
             names = sorted(
                 (n for n in self._local_files() if n.startswith(_CHECKPOINTS)),
                 key=_order_of_checkpoints,
@@ -211,10 +242,17 @@ class Mirror:
                         )
                         for name in names
                     }
-                except FileNotFoundError:
-                    continue  # Rotated away in the meantime: look again.
+                except FileNotFoundError as error:
+                    # Rotated away in the meantime: look again.
+                    missing = error.filename
+                    time.sleep(_PAUSE_SECONDS)
+                    continue
                 opened.enter_context(attempt.pop_all())
                 return files_by_name
+        raise JobDirError(
+            f"{missing} is listed but cannot be opened; remove it, and run the "
+            "same command again."
+        )
 
     def _delete_gone(self, checkpoints):
         local = self._local_files()

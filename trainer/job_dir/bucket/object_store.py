@@ -1,37 +1,33 @@
 """Objects in a Cloud Storage bucket: the few calls that a job needs.
 
-Retries are the client's own. Credentials are the application's default ones,
-and `STORAGE_EMULATOR_HOST` is honoured: both by the client.
+Retries are the client's own; which answers it tries again, and what the others
+mean, is in `answers.py`. Credentials are the application's default ones, and
+`STORAGE_EMULATOR_HOST` is honoured: both by the client.
 """
 
 import base64
-import contextlib
+import copy
 import dataclasses
 import datetime
+import io
+import threading
 import uuid
 
 import google_crc32c
-import requests
-from google.api_core import exceptions as api_exceptions
-from google.auth import exceptions as auth_exceptions
 from google.cloud import storage as gcs
-from google.cloud.storage.exceptions import (
-    DataCorruption,
-    InvalidResponse,
-)
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from trainer import places
-from trainer.errors import JobDirError, StorageUnavailableError
+from trainer.job_dir.bucket import answers
+from trainer.job_dir.bucket.answers import Call, Outcome
 
 # The key of the metadata that say whose an object is.
 OWNER = "vae-trainer-job"
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
+# How often a call looks whether it should stop.
+_POLL_SECONDS = 0.1
 _NEW = 0  # The generation of an object that must not exist yet.
-
-
-class ObjectChangedError(JobDirError):
-    """An object is not the one that this job wrote or read last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,27 +37,30 @@ class ObjectInfo:
     Attributes:
         generation: int, a number that the server gives each version.
         size: bytes.
-        crc32c: int, of the content.
+        crc32c: int, of the content; None where the server does not say it.
         updated: the server's time when it was written.
         owner: str, what its metadata say of `OWNER`; None if nothing.
+        is_gzip: bool, whether a client that is not told otherwise unpacks it.
     """
 
     generation: int
     size: int
-    crc32c: int
+    crc32c: int | None
     updated: datetime.datetime
     owner: str | None = None
+    is_gzip: bool = False
 
 
 class ObjectStore:
     """The objects under a `gs://bucket/prefix`.
 
     All methods raise `StorageUnavailableError` when the client's retries are
-    used up, and `JobDirError` when the server says no.
+    used up, and `JobDirError` when the server says no: see `answers.TABLE`.
 
     Args:
         url: str, `gs://bucket/prefix`.
         timeout_seconds: how long the client retries one request.
+        stop: a `StopSignal` that ends each call; None: none does.
 
     Attributes:
         owner: str, the id of the job that what is written belongs to; None
@@ -69,21 +68,33 @@ class ObjectStore:
 
     Raises:
         ConfigError: the URL names no folder of a bucket.
+        InterruptedJobError: the stop signal came.
     """
 
-    def __init__(self, url, timeout_seconds):
+    def __init__(self, url, timeout_seconds, stop=None):
         place = places.parse(url)
         self.bucket_name = place.bucket
         self.prefix = f"{place.path}/" if place.path else ""
         self.url = str(place)
         self.owner = None
         self.bytes_sent = 0
-        self._settings = {
-            "retry": DEFAULT_RETRY.with_timeout(timeout_seconds),
-            "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
-        }
-        with self._errors("signing in"):
-            self._bucket = gcs.Client().bucket(place.bucket)
+        self._timeout_seconds = timeout_seconds
+        self._stop = stop
+        self._bucket = self._ask(
+            Call.SIGN_IN, "", lambda: gcs.Client().bucket(place.bucket)
+        )
+
+    def heeding(self, stop):
+        """Returns a store of the same objects whose calls a signal ends.
+
+        A call that is ended may still arrive at the server.
+
+        Args:
+            stop: a `StopSignal`; None: no signal ends them.
+        """
+        store = copy.copy(self)
+        store._stop = stop
+        return store
 
     def list(self, folder=""):
         """Returns the `ObjectInfo` of every object, by name.
@@ -94,49 +105,73 @@ class ObjectStore:
         Args:
             folder: only names that start with this.
         """
-        with self._errors("listing"):
-            blobs = list(
-                self._bucket.list_blobs(
-                    prefix=self.prefix + folder, **self._settings
-                )
-            )
-        return {
-            blob.name.removeprefix(self.prefix): _info(blob)
-            for blob in blobs
-            if not _is_placeholder(blob)
-        }
 
-    def read(self, name, generation=None):
-        """Returns the bytes of an object, checked against its CRC32C.
+        def request():
+            prefix, tokens, objects = self.prefix + folder, set(), {}
+            listing = self._bucket.list_blobs(
+                prefix=prefix, **self._settings(Call.LIST)
+            )
+            for page in listing.pages:
+                # Without it an error would look like an empty bucket.
+                if page.raw_page.get("kind") != "storage#objects":
+                    raise ValueError("it is no listing")
+                for blob in page:
+                    if not blob.name.startswith(prefix):
+                        raise ValueError(f"a name without {prefix!r}")
+                    if not _is_placeholder(blob):
+                        name = blob.name.removeprefix(self.prefix)
+                        objects[name] = _info(blob)
+                # Of a server that gives one twice the list has no end.
+                if listing.next_page_token in tokens:
+                    raise ValueError("the same page twice")
+                tokens.add(listing.next_page_token)
+            return objects
+
+        return self._ask(Call.LIST, folder, request)
+
+    def read(self, name, expected=None):
+        """Returns the bytes of an object as they are stored, checked.
 
         Args:
             name: str.
-            generation: int, the version expected; None for any.
+            expected: `ObjectInfo` of the version expected, whose size and
+                CRC32C the content must have; None for any.
 
         Raises:
-            ObjectChangedError: it has another generation, or is gone.
+            ObjectChangedError: it has another generation, is gone, or is
+                damaged.
         """
-        with self._errors("reading", name):
-            try:
-                return self._blob(name).download_as_bytes(
-                    if_generation_match=generation,
-                    checksum="crc32c",
-                    **self._settings,
-                )
-            except api_exceptions.NotFound as error:
-                self._refuse_missing_bucket(error)
-                raise self._changed(name) from error
+
+        def request():
+            content = _Content(expected.size if expected else None, self._stop)
+            self._blob(name).download_to_file(
+                content,
+                if_generation_match=expected.generation if expected else None,
+                checksum="crc32c",
+                # Unpacked it would have another size and checksum.
+                raw_download=expected is not None and expected.is_gzip,
+                **self._settings(Call.READ),
+            )
+            return content.getvalue()
+
+        content = self._ask(Call.READ, name, request)
+        # The client does not check what came in two requests.
+        if expected and (len(content), crc32c(content)) != (
+            expected.size,
+            expected.crc32c,
+        ):
+            raise self._damaged(name, f"it has {len(content):,} bytes")
+        return content
 
     def info(self, name):
         """Returns the `ObjectInfo` of an object, or None."""
-        with self._errors("looking at", name):
+
+        def request():
             blob = self._blob(name)
-            try:
-                blob.reload(**self._settings)
-            except api_exceptions.NotFound as error:
-                self._refuse_missing_bucket(error)
-                return None
+            blob.reload(**self._settings(Call.LOOK))
             return _info(blob)
+
+        return self._ask(Call.LOOK, name, request)
 
     def write(self, name, content, generation=_NEW, owner=None):
         """Writes an object in one act; returns its `ObjectInfo`.
@@ -150,20 +185,25 @@ class ObjectStore:
         Raises:
             ObjectChangedError: it has another generation by now.
         """
-        with self._errors("writing", name):
+        owner = owner or self.owner
+
+        def request():
             blob = self._blob(name, owner)
-            try:
-                self.bytes_sent += len(content)
-                blob.upload_from_string(
-                    content,
-                    content_type="application/octet-stream",
-                    if_generation_match=generation,
-                    checksum="crc32c",
-                    **self._settings,
-                )
-            except api_exceptions.PreconditionFailed:
-                return self._committed(blob, len(content), crc32c(content))
+            blob.upload_from_string(
+                content,
+                content_type="application/octet-stream",
+                if_generation_match=generation,
+                checksum="crc32c",
+                **self._settings(Call.WRITE),
+            )
             return _info(blob)
+
+        self.bytes_sent += len(content)
+        ours = (len(content), crc32c(content), owner)
+        info = self._ask(Call.WRITE, name, request, ours)
+        if (info.size, info.crc32c) != ours[:2]:
+            raise self._damaged(name, f"it has {info.size:,} bytes")
+        return info
 
     def mark(self, name, generation):
         """Makes an object that is there one of the store's owner.
@@ -171,9 +211,15 @@ class ObjectStore:
         Raises:
             ObjectChangedError: it has another generation by now.
         """
-        with self._errors("marking", name):
-            blob = self._blob(name)
-            blob.patch(if_generation_match=generation, **self._settings)
+
+        def request():
+            blob = self._blob(name, self.owner)
+            blob.patch(
+                if_generation_match=generation, **self._settings(Call.MARK)
+            )
+            return _info(blob)
+
+        self._ask(Call.MARK, name, request)
 
     def append(self, name, tail, before, whole_crc32c):
         """Adds bytes to an object, sending only these; returns its info.
@@ -189,19 +235,18 @@ class ObjectStore:
         """
         part_name = f"{name}.tail-{uuid.uuid4().hex[:8]}"
         part = self.write(part_name, tail)
-        with self._errors("appending to", name):
-            blob = self._blob(name)
-            try:
-                blob.compose(
-                    [self._blob(name), self._blob(part_name)],
-                    if_generation_match=before.generation,
-                    **self._settings,
-                )
-                after = _info(blob)
-            except api_exceptions.PreconditionFailed:
-                after = self._committed(
-                    blob, before.size + len(tail), whole_crc32c
-                )
+
+        def request():
+            blob = self._blob(name, self.owner)
+            blob.compose(
+                [self._blob(name), self._blob(part_name)],
+                if_generation_match=before.generation,
+                **self._settings(Call.APPEND),
+            )
+            return _info(blob)
+
+        ours = (before.size + len(tail), whole_crc32c, self.owner)
+        after = self._ask(Call.APPEND, name, request, ours)
         if after.crc32c != whole_crc32c:
             raise self._changed(name)
         self.delete(part_name, part.generation)
@@ -213,94 +258,127 @@ class ObjectStore:
         Raises:
             ObjectChangedError: it has another generation by now.
         """
-        with self._errors("deleting", name):
-            try:
-                self._blob(name).delete(
-                    if_generation_match=generation, **self._settings
-                )
-            except api_exceptions.NotFound as error:
-                self._refuse_missing_bucket(error)
-            except api_exceptions.PreconditionFailed as error:
-                raise self._changed(name) from error
+
+        def request():
+            self._blob(name).delete(
+                if_generation_match=generation, **self._settings(Call.DELETE)
+            )
+
+        self._ask(Call.DELETE, name, request)
 
     def _blob(self, name, owner=None):
         blob = self._bucket.blob(self.prefix + name)
-        if owner := owner or self.owner:
+        if owner:
             blob.metadata = {OWNER: owner}
         return blob
 
-    def _committed(self, blob, size, crc):
-        """After a 412: was it our own request, whose answer was lost?"""
-        name = blob.name.removeprefix(self.prefix)
-        found = self.info(name)
-        ours = (size, crc, _owner(blob))
-        if found is None or (found.size, found.crc32c, found.owner) != ours:
-            raise self._changed(name)
-        return found
+    def _settings(self, call):
+        """Returns how the client makes the requests of a `Call`."""
+
+        def is_retried(error):
+            if self._stop is not None and self._stop.requested:
+                return False
+            answer = answers.of(error)
+            return (
+                answer is not None
+                and answers.row(call, answer).outcome is Outcome.RETRIED
+            )
+
+        return {
+            "retry": DEFAULT_RETRY.with_predicate(is_retried).with_timeout(
+                self._timeout_seconds
+            ),
+            "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
+        }
+
+    def _ask(self, call, name, request, ours=None):
+        """Returns what a request returns, or what its answer means.
+
+        Args:
+            call: a `Call`.
+            name: str, of the object; "" for none.
+            request: function without arguments, which asks the client.
+            ours: (size, crc32c, owner) that the object has if an earlier
+                request of ours has arrived, whose answer was lost.
+
+        Returns:
+            The same; None for an object that is not there.
+        """
+        try:
+            return self._unless_stopped(request)
+        except Exception as error:
+            answer = answers.of(error)
+            if answer is None:
+                raise
+            row = answers.row(call, answer)
+            if row.outcome is Outcome.ABSENT:
+                return None
+            if row.outcome is Outcome.OURS:
+                found = self.info(name)
+                if found and (found.size, found.crc32c, found.owner) == ours:
+                    return found
+            raise self._error(row, call, name, answers.said(error)) from error
+
+    def _unless_stopped(self, request):
+        """Returns what a request returns, unless the stop signal comes.
+
+        A request that hangs, or whose answer trickles in, cannot be cut. It
+        is left to a thread that nobody waits for.
+        """
+        if self._stop is None:
+            return request()
+        self._stop.check()
+        results, errors = [], []
+
+        def work():
+            try:
+                results.append(request())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, name="storage", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self._stop.check()
+            thread.join(_POLL_SECONDS)
+        if errors:
+            # After the signal the client does not try again.
+            self._stop.check()
+            raise errors[0]
+        return results[0]
+
+    def _error(self, row, call, name, said):
+        return row.error(
+            doing=call.value,
+            place=answers.printable(f"{self.url}/{name}".rstrip("/")),
+            bucket=self.bucket_name,
+            said=said,
+        )
 
     def _changed(self, name):
-        return ObjectChangedError(
-            f"{self.url}/{name} was changed or deleted by somebody else while "
-            "this job was using it; make sure that only one job writes there, "
-            "and run the same command again."
-        )
+        return self._error(answers.row(Call.READ, "412"), Call.READ, name, "")
 
-    def _refuse_missing_bucket(self, error):
-        # A missing object and a missing bucket are both 404; only the
-        # message tells them apart.
-        if "bucket does not exist" in str(error).lower():
-            raise JobDirError(
-                f"There is no bucket {self.bucket_name}; make it, or give "
-                "another one."
-            ) from error
+    def _damaged(self, name, said):
+        row = answers.row(Call.READ, answers.BAD_CHECKSUM)
+        return self._error(row, Call.READ, name, said)
 
-    @contextlib.contextmanager
-    def _errors(self, doing, name=""):
-        place = f"{self.url}/{name}" if name else self.url
-        try:
-            yield
-        except auth_exceptions.TransportError as error:
-            raise self._unreachable(doing, place, error) from error
-        except (
-            api_exceptions.Unauthorized,
-            auth_exceptions.GoogleAuthError,
-        ) as error:
-            raise JobDirError(
-                f"Not signed in for {place} ({_first_line(error)}); sign in "
-                "with `gcloud auth application-default login`, or give the "
-                "machine a service account, and run the same command again."
-            ) from error
-        except api_exceptions.Forbidden as error:
-            raise JobDirError(
-                f"Permission denied when {doing} {place}; give this account "
-                "the role roles/storage.objectUser on the bucket, and run the "
-                "same command again."
-            ) from error
-        except api_exceptions.NotFound as error:
-            self._refuse_missing_bucket(error)
-            raise self._changed(name) from error
-        except api_exceptions.PreconditionFailed as error:
-            raise self._changed(name) from error
-        except DataCorruption as error:
-            raise ObjectChangedError(
-                f"{place} does not have the checksum that the bucket gives "
-                "for it; it is damaged."
-            ) from error
-        except (
-            api_exceptions.GoogleAPICallError,
-            api_exceptions.RetryError,
-            InvalidResponse,
-            requests.RequestException,
-            ConnectionError,
-        ) as error:
-            raise self._unreachable(doing, place, error) from error
 
-    def _unreachable(self, doing, place, error):
-        return StorageUnavailableError(
-            f"The bucket could not be reached when {doing} {place} "
-            f"({_first_line(error)}); run the same command again when it "
-            "can be."
-        )
+class _Content(io.BytesIO):
+    """What is downloaded of an object, which may lie about its size."""
+
+    def __init__(self, size, stop):
+        super().__init__()
+        self._size = size
+        self._stop = stop
+
+    def write(self, piece):
+        if self._stop is not None:
+            self._stop.check()
+        if self._size is not None and self.tell() + len(piece) > self._size:
+            raise DataCorruption(
+                None, f"it has more than the {self._size:,} bytes of its size"
+            )
+        return super().write(piece)
 
 
 def crc32c(content):
@@ -309,18 +387,33 @@ def crc32c(content):
 
 
 def _info(blob):
+    """Returns the `ObjectInfo` of a blob.
+
+    Raises:
+        TypeError, ValueError: what the server says of it is nonsense.
+    """
+    # Some servers leave out what is 0 or empty.
+    size = int(blob.size or 0)
+    crc = base64.b64decode(blob.crc32c or "", validate=True)
+    if (crc and len(crc) != 4) or size < 0:
+        raise ValueError(f"size {size}, CRC32C {blob.crc32c!r}")
+    if blob.updated is None:
+        raise ValueError("no time of its last change")
     return ObjectInfo(
         generation=int(blob.generation),
-        # Some servers leave out what is 0 or empty.
-        size=int(blob.size or 0),
-        crc32c=int.from_bytes(base64.b64decode(blob.crc32c or ""), "big"),
+        size=size,
+        crc32c=int.from_bytes(crc, "big") if crc or not size else None,
         updated=blob.updated,
         owner=_owner(blob),
+        is_gzip=blob.content_encoding == "gzip",
     )
 
 
 def _owner(blob):
-    return (blob.metadata or {}).get(OWNER)
+    owner = (blob.metadata or {}).get(OWNER)
+    if not isinstance(owner, str | None):
+        raise TypeError(f"{OWNER} is {owner!r}")
+    return owner
 
 
 def _is_placeholder(blob):
@@ -328,7 +421,3 @@ def _is_placeholder(blob):
     return blob.name.endswith("/") or (
         blob.size is None and _owner(blob) is None
     )
-
-
-def _first_line(error):
-    return str(error).split("\n")[0][:200]

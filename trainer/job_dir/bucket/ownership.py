@@ -12,11 +12,14 @@ import json
 import re
 
 from trainer.errors import JobDirError
+from trainer.job_dir.bucket.answers import printable
 from trainer.job_dir.bucket.object_store import OWNER
 
 _CONFIG = "config.json"
 _FOLDERS = ("checkpoints", "logs", "plots", "export", "model")
 _PARALLEL_MARKS = 8
+# That of a job of many sessions has some 100 KB.
+_CONFIG_BYTES = 16 * 1024 * 1024
 # The names of a job's files, without those that start with a dot.
 _FILES = re.compile(
     r"(config|finished|evaluation)\.json|metrics\.jsonl|gallery\.html"
@@ -54,19 +57,27 @@ def find(store, remote):
     Args:
         store: an `ObjectStore`.
         remote: dict of `ObjectInfo` by name, as listed.
+
+    Raises:
+        JobDirError: what says so is too large to be read.
     """
     config = remote.get(_CONFIG)
     if config is None:
         return None
+    if config.size > _CONFIG_BYTES:
+        raise JobDirError(
+            f"{store.url}/{_CONFIG} has {config.size:,} bytes, which is not "
+            "the record of a job; restore it, or give another place."
+        )
     if config.owner is not None:
         return config.owner
     # That of an earlier version, or one that was copied there by hand. A start
     # that is killed while it marks the objects is followed by one that must
     # find the same id.
-    content = store.read(_CONFIG, config.generation)
+    content = store.read(_CONFIG, config)
     try:
         recorded = json.loads(content).get("id")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         recorded = None
     if isinstance(recorded, str) and recorded:
         return recorded
@@ -166,13 +177,14 @@ def others_sentence(store, others):
 
 def clash(store, name):
     """Returns the error of a write upon an object that is not the job's."""
+    place = printable(f"{store.url}/{name}")
     return JobDirError(
-        f"{store.url}/{name} is not of this job, and was left alone; move it "
-        "away, and run the same command again."
+        f"{place} is not of this job, and was left alone; move it away, and "
+        "run the same command again."
     )
 
 
 def _listed(names):
-    listed = ", ".join(names[:_NAMED])
+    listed = ", ".join(printable(name) for name in names[:_NAMED])
     more = len(names) - _NAMED
     return f"{listed} and {more} more" if more > 0 else listed

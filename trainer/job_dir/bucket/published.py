@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from trainer import files
+from trainer.errors import JobDirError
 from trainer.job_dir.bucket import ownership
 from trainer.job_dir.bucket.staging import MIRROR_FILE
 
@@ -29,17 +30,27 @@ class Published:
 
 
 def read(root):
-    """Returns a dict of `Published` by name; empty for a new folder."""
+    """Returns a dict of `Published` by name; empty for a new folder.
+
+    Raises:
+        JobDirError: it is damaged.
+    """
+    path = root / MIRROR_FILE
     try:
-        record = json.loads((root / MIRROR_FILE).read_bytes())
+        record = json.loads(path.read_bytes())
+        return {
+            name: Published(*map(int, values))
+            for name, values in record.items()
+            # An earlier version took all that lay there for the job's.
+            if ownership.is_file(name)
+        }
     except FileNotFoundError:
         return {}
-    return {
-        name: Published(*values)
-        for name, values in record.items()
-        # An earlier version took all that lay there for the job's.
-        if ownership.is_file(name)
-    }
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise JobDirError(
+            f"{path} is damaged ({error}); copy away what is wanted of "
+            f"{root}, remove that folder, and run the same command again."
+        ) from error
 
 
 def write(root, published):

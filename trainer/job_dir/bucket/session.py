@@ -9,11 +9,9 @@ from trainer.errors import InterruptedJobError, TrainerError
 from trainer.job_dir.bucket import ownership, staging
 from trainer.job_dir.bucket.claim import BucketClaim
 from trainer.job_dir.bucket.download import download
-from trainer.job_dir.bucket.mirror import Mirror
+from trainer.job_dir.bucket.mirror import STOP_SECONDS, Mirror
 from trainer.job_dir.bucket.object_store import ObjectStore
 
-# A scheduler that sends SIGTERM kills 30 seconds later.
-_STOP_SECONDS = 20.0
 # What a command reads of a job beside its checkpoints.
 _RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
 
@@ -46,8 +44,8 @@ def mirrored(store, root, job_id, seconds, console, stop):
     mirror = Mirror(root, store, claim)
     try:
         with _held(claim, console, stop):
-            mirror.pull(job_id, console)
-            with _finished(mirror, seconds, console):
+            mirror.pull(job_id, console, stop)
+            with _finished(mirror, seconds, console, stop):
                 yield mirror
     except BaseException:
         # A claim that is still there is taken over by the machine's name.
@@ -62,40 +60,39 @@ def _held(claim, console, stop):
     try:
         yield
     finally:
-        # One that cannot be released goes stale.
-        with contextlib.suppress(TrainerError):
-            claim.release()
+        claim.release()
 
 
 @contextlib.contextmanager
-def _finished(mirror, seconds, console):
+def _finished(mirror, seconds, console, stop):
     """Publishes what is left when the block has ended."""
     try:
         yield
     except InterruptedJobError:
-        mirror.finish(_STOP_SECONDS, console)
+        mirror.finish(STOP_SECONDS, console)
         raise
     except BaseException:
         # What went wrong matters more than what is not sent yet.
         if mirror.is_started:
             with contextlib.suppress(TrainerError):
-                mirror.finish(_STOP_SECONDS, console)
+                mirror.finish(STOP_SECONDS, console)
         raise
-    mirror.finish(seconds, console, extend=True)
+    mirror.finish(seconds, console, extend=True, stop=stop)
 
 
 @contextlib.contextmanager
-def copied(location, console):
+def copied(location, console, stop):
     """Gives a temporary copy of what commands read of a job.
 
     Args:
         location: str, `gs://bucket/prefix`.
         console: shows the progress.
+        stop: a `StopSignal`, which ends each call of the store; None: none.
 
     Yields:
         (root, store): the `pathlib.Path` of the copy, and the `ObjectStore`.
     """
-    store = ObjectStore(location, TrainConfig.storage_timeout_seconds)
+    store = ObjectStore(location, TrainConfig.storage_timeout_seconds, stop)
     remote = store.list()
     with tempfile.TemporaryDirectory(prefix="vae-trainer-") as folder:
         root = pathlib.Path(folder)

@@ -12,11 +12,12 @@ from trainer.errors import (
     StorageUnavailableError,
 )
 from trainer.files import write_atomically
-from trainer.job_dir.bucket import claim as claim_lib
+from trainer.job_dir.bucket import claim as claim_lib, mirror as mirror_lib
+from trainer.job_dir.bucket.answers import ObjectChangedError
 from trainer.job_dir.bucket.claim import BucketClaim
 from trainer.job_dir.bucket.download import download
 from trainer.job_dir.bucket.mirror import Mirror
-from trainer.job_dir.bucket.object_store import ObjectChangedError, ObjectStore
+from trainer.job_dir.bucket.object_store import ObjectStore
 from trainer.job_dir.open import JobDir, open_to_write
 from trainer.runtime.stop_signal import StopSignal
 
@@ -414,6 +415,75 @@ def test_who_lost_the_claim_writes_nothing_more(
         publish(job, new_store(), console, claim)
     claim.release()
     assert in_bucket(server) == {"claim.json": b'{"machine": "b"}'}
+
+
+def lost(job, store, server, console):
+    """A job that has lost its claim; returns what it says in the end."""
+    claim = BucketClaim(store, "machine-a")
+    claim._take(0)
+    put(job, "config.json", RECORD)
+    publish(job, store, console, claim)
+    put_checkpoint(job, 5)
+    mirror = Mirror(job.root, store, claim)
+    mirror.pull(job.id, console)
+    server.write("job/claim.json", b'{"machine": "b"}')
+    with pytest.raises(ObjectChangedError):
+        claim._renew()
+    with pytest.raises(ObjectChangedError, match="by another job") as error:
+        mirror.finish(10, console)
+    assert error.value.exit_code == 1
+    return str(error.value)
+
+
+@pytest.mark.parametrize("has_written", [True, False])
+def test_what_is_said_after_a_lost_claim_is_what_the_next_start_does(
+    job, store, server, console, has_written
+):
+    said = lost(job, store, server, console)
+    assert "Missing: checkpoints/step-0000005/manifest.json" in said
+    assert f"it is kept in {job.root}; copy it away if it is wanted" in said
+    assert "takes what the bucket holds, if that has changed." in said
+    if has_written:
+        info = store.info("config.json")
+        store.write("config.json", NEWER_RECORD, info.generation)
+    publish(job, new_store(), console)
+    assert job.checkpoint(5).exists() is not has_written
+    name = "checkpoints/step-0000005/manifest.json"
+    assert (name in in_bucket(server)) is not has_written
+
+
+def test_a_claim_that_is_lost_with_nothing_unsent_names_no_file(
+    job, store, server, console
+):
+    put(job, "config.json", RECORD)
+    mirror = publish(job, store, console)
+    mirror._error = ObjectChangedError("The claim was taken.")
+    with pytest.raises(ObjectChangedError) as error:
+        mirror.check()
+    assert str(error.value) == (
+        "Not sure whether all is in gs://bucket/job: The claim was taken."
+    )
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_named(
+    job, store, server, console, monkeypatch
+):
+    monkeypatch.setattr(mirror_lib, "_PAUSE_SECONDS", 0.001)
+    name = "checkpoints/step-0000001/state.npz"
+    put(job, "config.json", RECORD)
+    (job.root / name).parent.mkdir(parents=True)
+    (job.root / name).symlink_to("nothing")
+    with pytest.raises(JobDirError, match=f"{name} is listed but cannot be"):
+        publish(job, store, console)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"config.json": ["a"]}'])
+def test_a_damaged_memory_of_what_was_sent_is_said(
+    job, store, server, console, content
+):
+    (job.root / ".mirror.json").write_text(content)
+    with pytest.raises(JobDirError, match=r"\.mirror\.json is damaged"):
+        publish(job, store, console)
 
 
 def test_a_doubtful_claim_is_renewed_before_anything_is_published(

@@ -13,7 +13,8 @@ from trainer.errors import (
     StorageUnavailableError,
 )
 from trainer.job_dir.bucket import object_store
-from trainer.job_dir.bucket.object_store import ObjectChangedError, ObjectStore
+from trainer.job_dir.bucket.answers import ObjectChangedError
+from trainer.job_dir.bucket.object_store import ObjectStore
 
 
 def new_store(seconds=deadline.SECONDS):
@@ -22,7 +23,7 @@ def new_store(seconds=deadline.SECONDS):
 
 def test_objects_are_written_read_listed_and_deleted(store):
     info = store.write("a/b", b"hello")
-    assert store.read("a/b", info.generation) == b"hello"
+    assert store.read("a/b", info) == b"hello"
     assert store.list() == {"a/b": dataclasses.replace(info)}
     assert (info.size, info.crc32c) == (5, object_store.crc32c(b"hello"))
     newer = store.write("a/b", b"hello again", info.generation)
@@ -70,11 +71,11 @@ def test_nobody_elses_object_is_overwritten_or_deleted(store):
         lambda: store.write("name", b"mine again"),
         lambda: store.append("name", b"more", info, 0),
         lambda: store.delete("name", info.generation),
-        lambda: store.read("name", info.generation),
+        lambda: store.read("name", info),
     ):
         with pytest.raises(ObjectChangedError, match="by somebody else"):
             write()
-    assert store.read("name", theirs.generation) == b"theirs"
+    assert store.read("name", theirs) == b"theirs"
 
 
 def test_appending_sends_only_what_is_new(store, server):
@@ -83,17 +84,17 @@ def test_appending_sends_only_what_is_new(store, server):
     server.reset_counters()
     after = store.append("log", b"tail", info, whole)
     assert server.bytes_received < 2_000
-    assert store.read("log", after.generation).endswith(b"xtail")
+    assert store.read("log", after).endswith(b"xtail")
     assert list(store.list()) == ["log"]
 
 
 def test_an_answer_lost_after_the_commit_is_not_a_conflict(store, server):
     server.lose_answer(times=1, match="upload")
     info = store.write("name", b"content")
-    assert store.read("name", info.generation) == b"content"
+    assert store.read("name", info) == b"content"
     server.lose_answer(times=1, match="compose")
     after = store.append("name", b"!", info, object_store.crc32c(b"content!"))
-    assert store.read("name", after.generation) == b"content!"
+    assert store.read("name", after) == b"content!"
 
 
 @pytest.mark.parametrize(
