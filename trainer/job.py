@@ -89,7 +89,7 @@ def train_and_evaluate(
         config.cluster_timeout_seconds,
         session.stop,
         session.console,
-        secret.opened(config, topology.is_chief),
+        secret.opened(config, topology.is_chief, session.stop),
     ) as peers:
         session = dataclasses.replace(session, peers=peers)
         return _lead(session) if topology.is_chief else _follow(session)

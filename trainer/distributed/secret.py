@@ -29,12 +29,13 @@ class Secret:
 
 
 @contextlib.contextmanager
-def opened(config, is_chief):
+def opened(config, is_chief, stop):
     """Gives the secret of a job while its workers meet.
 
     Args:
         config: a `TrainConfig`.
         is_chief: bool, whether this worker is the one that makes a secret.
+        stop: a `StopSignal`.
 
     Yields:
         A `Secret`; None if the job has none.
@@ -50,10 +51,10 @@ def opened(config, is_chief):
         token = _read(pathlib.Path(config.cluster_token_file))
         yield Secret("", lambda name: token)
     elif is_chief:
-        with cluster_token.written(config) as (name, token):
+        with cluster_token.written(config, stop) as (name, token):
             yield Secret(name, lambda name: token)
     else:
-        yield Secret("", functools.partial(cluster_token.read, config))
+        yield Secret("", functools.partial(cluster_token.read, config, stop))
 
 
 def _read(path):

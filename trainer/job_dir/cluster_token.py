@@ -14,23 +14,21 @@ import secrets
 from trainer import files, places
 from trainer.errors import JobDirError
 
-# Of an object in a bucket: `object_store.OWNER`. It is not of the job, which
-# has no id yet.
-OWNER = "cluster-token"
 _TOKEN_BYTES = 32
 # What a killed chief has left is cleared away with all that is unfinished.
 _PREFIX = f"{files.TEMPORARY_PREFIX}cluster-token-"
 _NAME = re.compile(re.escape(_PREFIX) + "[0-9a-f]{32}")
-# A worker that waits for the bucket hears no signal.
+# The chief waits for 30.
 _READ_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def written(config):
+def written(config, stop):
     """Leaves a new secret in the job directory while the block runs.
 
     Args:
         config: a `TrainConfig`.
+        stop: a `StopSignal`, heeded while the bucket does not answer.
 
     Yields:
         (name, token): str and bytes.
@@ -43,8 +41,14 @@ def written(config):
     token = secrets.token_hex(_TOKEN_BYTES).encode()
     place = places.parse(config.job_dir)
     if place.in_bucket:
-        store = _store(config, config.storage_timeout_seconds)
-        info = store.write(name, token, owner=OWNER)
+        # The client library takes most of a second to import.
+        from trainer.job_dir.bucket import object_store
+
+        store = object_store.ObjectStore(
+            config.job_dir, config.storage_timeout_seconds, stop
+        )
+        # It is not of the job, which has no id yet.
+        info = store.write(name, token, owner=object_store.CLUSTER_TOKEN)
         try:
             yield name, token
         finally:
@@ -66,11 +70,12 @@ def written(config):
             path.unlink(missing_ok=True)
 
 
-def read(config, name):
+def read(config, stop, name):
     """Returns the secret of a name, bytes.
 
     Args:
         config: a `TrainConfig`.
+        stop: as `written`.
         name: str, which came from somebody who may not be the chief.
 
     Raises:
@@ -82,7 +87,7 @@ def read(config, name):
     place = places.parse(config.job_dir)
     try:
         if place.in_bucket:
-            return _read_object(config, name)
+            return _read_object(config, stop, name)
         with open(pathlib.Path(place.path) / name, "rb") as file:
             token = file.read(2 * _TOKEN_BYTES + 1)
     except OSError as error:
@@ -92,28 +97,31 @@ def read(config, name):
     return _checked(token, place)
 
 
-def _read_object(config, name):
-    from trainer.job_dir.bucket.object_store import ObjectChangedError
+def _read_object(config, stop, name):
+    from trainer.job_dir.bucket import object_store
+    from trainer.job_dir.bucket.answers import ObjectChangedError
 
-    store = _store(config, min(_READ_SECONDS, config.storage_timeout_seconds))
+    seconds = min(_READ_SECONDS, config.storage_timeout_seconds)
+    store = object_store.ObjectStore(config.job_dir, seconds, stop)
+    info = store.info(name)
+    if info is None or info.owner != object_store.CLUSTER_TOKEN:
+        raise ValueError(f"its secret is not in {store.url}")
+    if info.size != 2 * _TOKEN_BYTES:
+        raise _not_whole(store.url)
     try:
-        token = store.read(name)
+        return store.read(name, info)
     except ObjectChangedError as error:
         raise ValueError(f"its secret is not in {store.url}") from error
-    return _checked(token, store.url)
 
 
 def _checked(token, place):
     if len(token) != 2 * _TOKEN_BYTES:
-        raise ValueError(f"its secret in {place} is not whole")
+        raise _not_whole(place)
     return token
 
 
-def _store(config, seconds):
-    # The client library takes most of a second to import.
-    from trainer.job_dir.bucket.object_store import ObjectStore
-
-    return ObjectStore(config.job_dir, seconds)
+def _not_whole(place):
+    return ValueError(f"its secret in {place} is not whole")
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from trainer.distributed import messages, proof, rendezvous, secret
 from trainer.distributed.topology import Topology
 from trainer.errors import ConfigError, JobDirError, PeerLostError
 from trainer.job_dir import cluster_token
+from trainer.job_dir.bucket import claim
+from trainer.job_dir.bucket.object_store import ObjectStore
 from trainer.runtime.stop_signal import StopSignal
 
 IDENTITY = {"batch_size": 8, "beta": 1.0}
@@ -57,7 +59,8 @@ class Meeting:
     def _meet(self, index, flags, identity, hosts):
         meet = rendezvous.join if index else rendezvous.gather
         console = Lines() if index else self.console
-        with secret.opened(TrainConfig(**flags), not index) as known:
+        config = TrainConfig(**flags)
+        with secret.opened(config, not index, self.stop) as known:
             links = meet(
                 Topology(hosts, index),
                 identity,
@@ -328,6 +331,18 @@ def test_a_secret_in_a_bucket_is_there_while_they_meet(meeting, bucket):
     assert not bucket.objects()
 
 
+def test_a_secret_that_a_killed_chief_left_is_cleared_away(bucket, stop):
+    config = TrainConfig(job_dir="gs://bucket/a", cluster_secret="job_dir")
+    with contextlib.ExitStack() as killed:
+        killed.enter_context(cluster_token.written(config, stop))
+        store = ObjectStore(config.job_dir, PATIENCE)
+        (name,) = store.list()
+        assert claim.clear(store, store.list()) == {}
+        assert store.list() == {}
+        with pytest.raises(ValueError, match="is not in gs://bucket/a"):
+            cluster_token.read(config, stop, name)
+
+
 def test_a_worker_that_sees_another_folder_stays_out(meeting, tmp_path):
     there = meeting(timeout=1)
     chief, worker = (
@@ -346,18 +361,18 @@ def test_a_worker_that_sees_another_folder_stays_out(meeting, tmp_path):
 @pytest.mark.parametrize(
     "name", ["", "config.json", "../x", ".unfinished-cluster-token-0", "\0"]
 )
-def test_a_secret_of_another_name_is_not_looked_for(tmp_path, name):
+def test_a_secret_of_another_name_is_not_looked_for(tmp_path, name, stop):
     config = TrainConfig(job_dir=str(tmp_path))
     with pytest.raises(ValueError, match="names no secret"):
-        cluster_token.read(config, name)
+        cluster_token.read(config, stop, name)
 
 
-def test_a_secret_that_cannot_be_written_is_a_sentence(tmp_path):
+def test_a_secret_that_cannot_be_written_is_a_sentence(tmp_path, stop):
     (tmp_path / "file").write_text("")
     config = TrainConfig(job_dir=str(tmp_path / "file" / "job"))
     with (
         pytest.raises(JobDirError, match="secret of the workers cannot be"),
-        cluster_token.written(config),
+        cluster_token.written(config, stop),
     ):
         pass
 
@@ -371,14 +386,16 @@ def test_a_secret_that_cannot_be_written_is_a_sentence(tmp_path):
         (b"x" * 5000, "more than 4096 bytes"),
     ],
 )
-def test_a_file_that_holds_no_token_is_refused(tmp_path, content, message):
+def test_a_file_that_holds_no_token_is_refused(
+    tmp_path, content, message, stop
+):
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
     config = TrainConfig(cluster_token_file=str(path))
     with (
         pytest.raises(ConfigError, match=message),
-        secret.opened(config, True),
+        secret.opened(config, True, stop),
     ):
         pass
 

@@ -15,6 +15,7 @@ import uuid
 
 from trainer.errors import JobDirError, StorageUnavailableError, TrainerError
 from trainer.job_dir.bucket.answers import ObjectChangedError, printable
+from trainer.job_dir.bucket.object_store import CLOCK, CLUSTER_TOKEN
 
 NAME = "claim.json"
 RENEW_SECONDS, STALE_SECONDS = 20.0, 90.0
@@ -30,12 +31,10 @@ _TRIES, _PAUSE_SECONDS = 10, 1.0
 _RELEASE_SECONDS = 5.0
 # A claim has 200 bytes.
 _BYTES = 64 * 1024
-# What tells the server's time: an object that lives for a moment.
-_CLOCK = "claim-time"
 
 
 def clear(store, remote):
-    """Deletes what killed starts left of looking at the server's clock.
+    """Deletes what killed starts left that was for a moment.
 
     Args:
         store: the `ObjectStore` of the directory.
@@ -44,18 +43,18 @@ def clear(store, remote):
     Returns:
         dict as `remote`, without these and without the claim itself.
     """
-    clocks = {
+    passing = {
         name: info
         for name, info in remote.items()
         # Those of a job in a folder below are its own business.
-        if info.owner == _CLOCK and "/" not in name
+        if info.owner in (CLOCK, CLUSTER_TOKEN) and "/" not in name
     }
-    for name, info in clocks.items():
+    for name, info in passing.items():
         store.delete(name, info.generation)
     return {
         name: info
         for name, info in remote.items()
-        if name not in clocks and name != NAME
+        if name not in passing and name != NAME
     }
 
 
@@ -230,8 +229,8 @@ class BucketClaim:
 
     def _age_seconds(self, store, found):
         """How old a claim is, by the server's clock."""
-        name = f"{_CLOCK}-{uuid.uuid4().hex[:8]}"
-        now = store.write(name, b"", owner=_CLOCK)
+        name = f"{CLOCK}-{uuid.uuid4().hex[:8]}"
+        now = store.write(name, b"", owner=CLOCK)
         store.delete(name, now.generation)
         return (now.updated - found.updated).total_seconds()
 

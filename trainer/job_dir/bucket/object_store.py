@@ -24,6 +24,9 @@ from trainer.job_dir.bucket.answers import Call, Outcome
 
 # The key of the metadata that say whose an object is.
 OWNER = "vae-trainer-job"
+# What they say of an object that lives for a moment: the server's clock, and
+# the secret of workers that meet. One that is left is nobody's.
+CLOCK, CLUSTER_TOKEN = "claim-time", "cluster-token"
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 # How often a call looks whether it should stop.
 _POLL_SECONDS = 0.1
