@@ -93,7 +93,8 @@ image-test: $(TO_DEVELOP)
 # What is there already is kept as far as it fits; ARGS=--upgrade takes the
 # newest. The versions of run and of the images are those of the tests.
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet \
-	--no-header --no-annotate --python-version 3.10 $(ARGS)
+	--no-header --no-annotate --no-strip-extras \
+	--python-version 3.10 $(ARGS)
 AS_TESTED = --constraint requirements/dev.txt
 
 requirements: $(TO_DEVELOP)

@@ -146,9 +146,7 @@ class Mirror:
         try:
             self.finish(seconds, console)
         finally:
-            # One that cannot be released goes stale.
-            with contextlib.suppress(TrainerError):
-                self._claim.release()
+            self._claim.release()
 
     def _unsent(self, reason=""):
         """Returns the error that says what is not in the bucket, and why.
