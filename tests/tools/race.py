@@ -245,7 +245,7 @@ SCENES = {
 
 
 def race(scenes, rounds, processes):
-    """Runs scenes; returns a line for each thing that went wrong.
+    """Runs scenes; returns what went wrong, which is printed at once.
 
     Args:
         scenes: list of names of `SCENES`.
@@ -259,7 +259,9 @@ def race(scenes, rounds, processes):
         for number, found in enumerate(
             SCENES[name](processes, rounds, folder), start=1
         ):
-            faults += [f"{name}, round {number}: {fault}" for fault in found]
+            for fault in found:
+                print(f"{name}, round {number}: {fault}", flush=True)
+                faults.append(fault)
         print(
             f"{name}: {rounds} rounds in {time.monotonic() - started:.0f} s, "
             f"{len(faults) - before} faults",
@@ -281,7 +283,7 @@ def main():
     processes = Processes(arguments.processes)
     faults = race(arguments.scenes, arguments.rounds, processes)
     processes.end()
-    print("\n".join([*faults, f"{len(faults)} faults"]))
+    print(f"{len(faults)} faults")
     return 1 if faults else 0
 
 

@@ -213,7 +213,9 @@ def publish_folder(job, folder):
     Raises:
         JobDirError: an object that is not of the job has such a name.
     """
-    _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+    # A folder of this machine has nothing to publish, and other writers.
+    if job.store is not None:
+        _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
 
 
 def publish_file(job, path):
@@ -226,14 +228,14 @@ def publish_file(job, path):
     Raises:
         JobDirError: as `publish_folder`.
     """
-    _publish(job, [path])
+    if job.store is not None:
+        _publish(job, [path])
 
 
 def _publish(job, paths):
-    if job.store is not None:
-        from trainer.job_dir.bucket import session
+    from trainer.job_dir.bucket import session
 
-        session.publish(job.store, job.root, paths)
+    session.publish(job.store, job.root, paths)
 
 
 @contextlib.contextmanager
