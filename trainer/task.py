@@ -1,6 +1,5 @@
 """Entry point of a training job: flags in, exit code out."""
 
-import contextlib
 import os
 import sys
 
@@ -32,8 +31,7 @@ def main():
     # and wait for its threads; TensorFlow would wait for the peers, which have
     # left as well.
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # Its reader has gone.
-            stream.flush()
+        stream.flush()
     os._exit(platform.exit_code(exit_code))
 
 

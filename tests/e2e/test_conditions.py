@@ -213,3 +213,29 @@ def test_a_signal_at_the_very_end_does_not_replace_the_exit_code(
         time.sleep(0.01)
     process.communicate()
     assert process.returncode in (0, 75)
+
+
+def test_a_closed_terminal_saves_a_job_whose_reader_has_gone(start, job_dir):
+    # As a job in a terminal has it, where the tests do not: under nohup.
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    process = start(*SMALL, "--epochs=500", job_dir=job_dir)
+    signal.signal(signal.SIGHUP, ours)
+    wait_for(process, "New job in")
+    process.stdout.close()
+    # That the reader has gone shows at the next line; the job goes on.
+    checkpoints = job_dir / "checkpoints"
+    wait_until(lambda: checkpoints.is_dir() and any(checkpoints.iterdir()))
+    shutil.rmtree(job_dir / "logs")
+    process.send_signal(signal.SIGHUP)
+    *warnings, last = process.stderr.read().splitlines()
+    assert process.wait(deadline.SECONDS) == 75
+    assert re.fullmatch(
+        r"Interrupted by SIGHUP: everything is saved at step \d+; run the same "
+        "command again to go on.",
+        last,
+    )
+    assert [line for line in warnings if "written again" not in line] == [
+        "WARNING: Nothing more can be written to stdout (Broken pipe): its "
+        "lines end here, and the work goes on."
+    ]
+    assert (job_dir / "logs" / "train").is_dir()

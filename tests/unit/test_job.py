@@ -28,9 +28,11 @@ from trainer.job_dir.open import JobDir
 from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps
 from trainer.model.weights import variables_of
+from trainer.pictures import picture_files
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
+from trainer.tracking import projector
 from trainer.training import Parts
 
 LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
@@ -316,6 +318,31 @@ def test_an_interrupted_run_equals_an_untouched_one(
         train_and_evaluate(config, stop=StopAfterRows(config, rows))
     train_and_evaluate(config)
     assert differences(finished_job, JobDir(config.job_dir).root) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(picture_files, "save_plots"), (projector, "save")]
+)
+def test_what_a_signal_leaves_of_the_end_the_next_session_does(
+    small_config, finished_job, monkeypatch, owner, name
+):
+    config = small_config()
+    job = JobDir(shutil.copytree(finished_job, config.job_dir))
+    for path in (job.finished_path, *job.plots.iterdir()):
+        path.unlink()
+    stop, function = StopSignal(), getattr(owner, name)
+
+    def stopped(*args):
+        stop.request("SIGHUP")
+        function(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stopped)
+        with pytest.raises(InterruptedJobError):
+            train_and_evaluate(config, stop=stop)
+    assert not job.finished_path.exists()
+    train_and_evaluate(config)
+    assert differences(finished_job, job.root) == []
 
 
 @pytest.mark.parametrize("settings", OTHER_LIKELIHOODS)

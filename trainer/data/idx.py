@@ -2,6 +2,9 @@
 
 import gzip
 import hashlib
+import io
+import math
+import os
 import pathlib
 import zlib
 
@@ -12,6 +15,11 @@ from trainer.errors import DataError, DataUnavailableError
 
 # The ends of their names.
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+# What a gzip file may become: up to the first of these anything, beyond it so
+# many times its own size. Images are packed to a half or a tenth; a file of
+# zeros can be packed to a thousandth, and fill any memory.
+_PLAUSIBLE_BYTES, _PLAUSIBLE_RATIO = 1 << 30, 64
+_LONGEST_HEADER = 16
 
 
 def read_folder(folder, dataset_name, md5=None):
@@ -95,17 +103,25 @@ def read_bytes(path):
     """Returns the decompressed content of a raw or gzipped file.
 
     Raises:
-        DataError: the gzip is damaged, or the file is a web page.
+        DataError: as `decompress`, or it does not fit into memory.
     """
-    content = pathlib.Path(path).read_bytes()
-    return decompress(content, path)
+    path = pathlib.Path(path)
+    _refuse_beyond(_memory_bytes(), path.stat().st_size, path)
+    return decompress(path.read_bytes(), path)
 
 
 def decompress(content, path):
     """Returns gzipped `content` decompressed, and raw content as it is.
 
+    No more is read of the gzip than the IDX header in it promises.
+
+    Args:
+        content: bytes.
+        path: as for `parse_idx`.
+
     Raises:
-        DataError: the gzip is damaged, or the content is a web page.
+        DataError: the gzip is damaged, holds no IDX file, or would become
+            larger than images and memory allow; or it is a web page.
     """
     if content.lstrip()[:1] == b"<":
         raise DataError(
@@ -114,7 +130,7 @@ def decompress(content, path):
         )
     if content[:2] == b"\x1f\x8b":
         try:
-            return gzip.decompress(content)
+            return _unpack(content, path)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
                 f"{path} is a damaged gzip file ({error}); fetch it again."
@@ -143,6 +159,19 @@ def parse_idx(content, path):
     Raises:
         DataError: the bytes are not such a file.
     """
+    header_bytes, shape = _read_header(content, path)
+    size = math.prod(shape)
+    if len(content) < header_bytes or len(content) - header_bytes != size:
+        raise DataError(
+            f"{path} holds {max(len(content) - header_bytes, 0)} bytes of "
+            f"values, but its header promises {size} (shape {shape}); fetch it "
+            "again."
+        )
+    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _read_header(content, path):
+    """Returns the length of an IDX file's header, and the shape it promises."""
     dimensions = 3 if IMAGES in str(path) else 1
     expected = bytes([0, 0, 8, dimensions])
     if content[:4] != expected:
@@ -152,21 +181,42 @@ def parse_idx(content, path):
             f"{expected.hex(' ')}); fetch it again."
         )
     header_bytes = 4 + 4 * dimensions
+    # Python integers cannot overflow: a hostile header is only a wrong one.
     shape = tuple(
         int.from_bytes(content[at : at + 4], "big")
         for at in range(4, header_bytes, 4)
     )
-    # Python integers cannot overflow: a hostile header is only a wrong one.
-    size = 1
-    for length in shape:
-        size *= length
-    if len(content) < header_bytes or len(content) - header_bytes != size:
+    return header_bytes, shape
+
+
+def _unpack(content, path):
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        head = file.read(_LONGEST_HEADER)
+        header_bytes, shape = _read_header(head, path)
+        promised = header_bytes + math.prod(shape)
+        plausible = max(_PLAUSIBLE_BYTES, _PLAUSIBLE_RATIO * len(content))
+        _refuse_beyond(min(plausible, _memory_bytes()), promised, path)
+        # One more, which is not there: the end is reached, and checked.
+        unpacked = head + file.read(max(promised - len(head), 0) + 1)
+    if len(unpacked) > promised:
         raise DataError(
-            f"{path} holds {max(len(content) - header_bytes, 0)} bytes of "
-            f"values, but its header promises {size} (shape {shape}); fetch it "
-            "again."
+            f"{path} holds more than the {promised - header_bytes} bytes of "
+            f"values that its header promises (shape {shape}); fetch it again."
         )
-    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+    return unpacked
+
+
+def _refuse_beyond(limit, size, path):
+    if size > limit:
+        raise DataError(
+            f"{path} would take {size:,} bytes of memory, and {limit:,} are "
+            "plausible for such a file and can be had on this machine; fetch "
+            "it again, or give a smaller one."
+        )
+
+
+def _memory_bytes():
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _check_split(folder, split, arrays):

@@ -7,8 +7,8 @@ import pathlib
 
 import numpy as np
 
-from trainer import places
-from trainer.data import idx, synthetic
+from trainer import files, places
+from trainer.data import idx, shared_folder, synthetic
 from trainer.data.binarize import split_and_draw
 from trainer.data.dataset import Dataset
 from trainer.data.download import download
@@ -89,21 +89,27 @@ def _find(config, console, stop, recorded_name):
 def _load_files(config, console, stop):
     md5 = None if config.dataset == "idx" else FASHION_MNIST_MD5
     if config.data_dir and places.parse(config.data_dir).in_bucket:
-        folder = _copy_of_bucket(config, console, stop)
-        return idx.read_folder(folder, config.dataset, md5)
+        return _read_bucket(config, md5, console, stop)
     if config.data_dir:
         return idx.read_folder(config.data_dir, config.dataset, md5)
     cache = keras_cache()
-    for name, expected in FASHION_MNIST_MD5.items():
-        if not idx.find(cache, name):
-            download(config.data_url, name, expected, cache, console, stop)
+    # Who finds everything needs no lock, nor to write there.
+    if not all(idx.find(cache, name) for name in FASHION_MNIST_MD5):
+        with shared_folder.hold(cache, console, stop):
+            files.remove_unfinished(cache)
+            for name, expected in FASHION_MNIST_MD5.items():
+                if not idx.find(cache, name):
+                    download(
+                        config.data_url, name, expected, cache, console, stop
+                    )
     return idx.read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5)
 
 
-def _copy_of_bucket(config, console, stop):
-    """Returns a folder of this machine with the IDX files of a bucket.
+def _read_bucket(config, md5, console, stop):
+    """Returns the `Dataset` of the IDX files of a bucket.
 
-    A file is downloaded once: again only when its checksum differs.
+    They are kept in a folder of this machine. A file is downloaded once: again
+    only when its checksum differs.
     """
     # The client library takes most of a second to import.
     from trainer.job_dir.bucket import object_store
@@ -128,15 +134,20 @@ def _copy_of_bucket(config, console, stop):
         )
     cache_name = places.parse(store.url).cache_name
     folder = places.cache_folder() / "data" / cache_name
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        info = objects.get(path.name)
-        if info and info.crc32c == object_store.crc32c(path.read_bytes()):
-            del objects[path.name]
-        else:
-            path.unlink()
-    download_objects(store, objects, folder, console)
-    return folder
+    # Held until it is read: no other job removes a file in between.
+    with shared_folder.hold(folder, console, stop):
+        files.remove_unfinished(folder)
+        for path in map(folder.joinpath, names):
+            if not path.exists():
+                continue
+            if path.name not in objects:
+                path.unlink()
+            elif objects[path.name].crc32c == object_store.crc32c(
+                path.read_bytes()
+            ):
+                del objects[path.name]
+        download_objects(store, objects, folder, console)
+        return idx.read_folder(folder, config.dataset, md5)
 
 
 def keras_cache():

@@ -10,8 +10,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import zipfile
 
 import numpy as np
 
@@ -171,6 +173,7 @@ def read(folder):
         )
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
+    _refuse_packed(content)
     with np.load(io.BytesIO(content), allow_pickle=False) as state:
         variables = {name: state[name] for name in state.files}
     return Checkpoint(
@@ -289,6 +292,50 @@ def _set_aside(job, step):
     target = job.damaged / (f"{folder.name}.{taken}" if taken else folder.name)
     os.rename(folder, target)
     return target
+
+
+def _refuse_packed(content):
+    """Refuses an archive that is larger in memory than it is on the disk.
+
+    Its checksum says nothing of that: who forges a manifest can forge both.
+
+    Args:
+        content: bytes of a state file, where nothing is compressed.
+
+    Raises:
+        DamagedCheckpointError: a member is compressed, promises more than the
+            archive holds, or is no array.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            promised = sum(member.file_size for member in members)
+            if promised > len(content) or any(
+                member.compress_type != zipfile.ZIP_STORED for member in members
+            ):
+                raise DamagedCheckpointError(
+                    f"{STATE} has {len(content)} bytes, which would become "
+                    f"{promised}: this package compresses nothing in it"
+                )
+            for member in members:
+                with archive.open(member) as file:
+                    _refuse_false_shape(file, member)
+    except (zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        raise DamagedCheckpointError(
+            f"{STATE} is no archive of arrays ({error})"
+        ) from error
+
+
+def _refuse_false_shape(file, member):
+    """Refuses an array whose header promises more values than follow it."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    expected = file.tell() + math.prod(shape) * dtype.itemsize
+    if expected != member.file_size:
+        raise DamagedCheckpointError(
+            f"{member.filename} in {STATE} has {member.file_size} bytes, and "
+            f"its header promises {expected}"
+        )
 
 
 def _manifest_digest(manifest):

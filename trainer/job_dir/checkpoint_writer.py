@@ -1,5 +1,6 @@
 """Saves checkpoints on a thread of its own, and rotates them."""
 
+import contextlib
 import os
 import queue
 import shutil
@@ -124,9 +125,11 @@ class CheckpointWriter:
         for step in set(whole) - keep:
             folder = self._job.checkpoint(step)
             # Renamed first, so that a kill leaves no half-deleted checkpoint.
+            # Somebody may have deleted it by now.
             aside = self._job.unfinished / folder.name
             aside.parent.mkdir(exist_ok=True)
-            os.rename(folder, aside)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, aside)
             shutil.rmtree(self._job.unfinished, ignore_errors=True)
             self._verified.discard(step)
 

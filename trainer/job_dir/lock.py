@@ -13,6 +13,7 @@ it behind.
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import socket
@@ -38,6 +39,10 @@ def hold(root, location):
         root: `pathlib.Path` of the folder, which is made if it is not there.
         location: str, what the user calls the job directory.
 
+    Yields:
+        A function that returns whether the folder is gone by now, or is
+        another one that another process holds.
+
     Raises:
         JobDirError: another process holds it, or it cannot be a folder.
         OSError: it cannot be written.
@@ -48,7 +53,7 @@ def hold(root, location):
         with lock:
             before = set(os.listdir(root))
             try:
-                yield
+                yield functools.partial(_is_lost, root, lock)
             except BaseException:
                 # Alone in a folder it holds nothing, whoever has made it.
                 is_ours = is_new or before == {layout.LOCK}
@@ -203,6 +208,14 @@ def _is_in(root, lock):
     except FileNotFoundError:
         return False
     return os.path.samestat(found, os.fstat(lock.fileno()))
+
+
+def _is_lost(root, lock):
+    try:
+        found = os.stat(root / layout.LOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return not root.is_dir()
+    return not os.path.samestat(found, os.fstat(lock.fileno()))
 
 
 def _aside(root):

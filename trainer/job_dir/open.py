@@ -12,6 +12,7 @@ import shutil
 import uuid
 
 from trainer import files, places
+from trainer.errors import JobDirError
 from trainer.job_dir import layout, lock
 from trainer.job_dir.bucket import staging
 from trainer.job_dir.record import Record
@@ -28,20 +29,29 @@ class JobDir:
         new_id: str, the id that a new job here gets; None for one of its own.
         mirror: the `Mirror` that publishes it; None if there is none.
         store: the `ObjectStore` of its bucket; None where it is local.
+        is_lost: as from `lock.hold`; None where nothing is held.
 
     Attributes:
-        root, location, store: as given.
+        root, location, store, is_lost: as given.
         config_path, metrics_path, finished_path, evaluation_path,
             checkpoints, damaged, unfinished, logs, train_logs, plots, export,
             model, hangs: each a `pathlib.Path`; see `layout`.
     """
 
     def __init__(
-        self, root, location=None, *, new_id=None, mirror=None, store=None
+        self,
+        root,
+        location=None,
+        *,
+        new_id=None,
+        mirror=None,
+        store=None,
+        is_lost=None,
     ):
         self.root = pathlib.Path(root)
         self.location = location or str(root)
         self.store = store
+        self.is_lost = is_lost
         self.config_path = self.root / layout.CONFIG
         self.metrics_path = self.root / layout.METRICS
         self.finished_path = self.root / layout.FINISHED
@@ -132,9 +142,26 @@ class JobDir:
             self._mirror.abandon(seconds, console)
 
     def check(self):
-        """Raises what keeps this job directory from being published."""
+        """Raises what keeps this job directory from being published.
+
+        Raises:
+            JobDirError: as `check_held`.
+        """
+        self.check_held()
         if self._mirror is not None:
             self._mirror.check()
+
+    def check_held(self):
+        """Raises `JobDirError` if this folder is not the one that was claimed.
+
+        It was deleted, and another job may have made it anew.
+        """
+        if self.is_lost is not None and self.is_lost():
+            raise JobDirError(
+                f"{self.root} was deleted or replaced while the job ran, and "
+                "nothing more is written there; give another --job_dir, or "
+                "restore it and run the same command again."
+            )
 
 
 @contextlib.contextmanager
@@ -203,7 +230,9 @@ def publish_folder(job, folder):
     Raises:
         JobDirError: an object that is not of the job has such a name.
     """
-    _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+    # A folder of this machine has nothing to publish, and other writers.
+    if job.store is not None:
+        _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
 
 
 def publish_file(job, path):
@@ -216,14 +245,14 @@ def publish_file(job, path):
     Raises:
         JobDirError: as `publish_folder`.
     """
-    _publish(job, [path])
+    if job.store is not None:
+        _publish(job, [path])
 
 
 def _publish(job, paths):
-    if job.store is not None:
-        from trainer.job_dir.bucket import session
+    from trainer.job_dir.bucket import session
 
-        session.publish(job.store, job.root, paths)
+    session.publish(job.store, job.root, paths)
 
 
 @contextlib.contextmanager
@@ -249,14 +278,16 @@ def _open_staged(place, config, console, stop):
                 new_id=store.owner,
                 mirror=mirror,
                 store=store,
+                is_lost=staged.is_lost,
             )
 
 
 @contextlib.contextmanager
 def _claimed(root, location=None):
     """Holds a folder of this machine, cleared of what a killed job left."""
-    job = JobDir(root, location)
-    with lock.hold(job.root, job.location):
+    root = pathlib.Path(root)
+    with lock.hold(root, location or str(root)) as is_lost:
+        job = JobDir(root, location, is_lost=is_lost)
         files.remove_unfinished(job.root)
         shutil.rmtree(job.unfinished, ignore_errors=True)
         files.remove_unfinished(job.plots)

@@ -12,7 +12,7 @@ def save_models(vae, folder):
     """Writes `encoder.keras`, `decoder.keras` and `saved_model/1`.
 
     None of them needs this package. Each replaces what was there, and is
-    there whole or not at all.
+    there whole or not at all; several processes may do so at once.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -23,10 +23,11 @@ def save_models(vae, folder):
     files.remove_unfinished(folder)
     files.remove_unfinished(versions)
     for part in (vae.encoder, vae.decoder):
+        path = folder / f"{part.name}.keras"
         # Keras wants a name that ends in .keras, and writes in place.
-        unfinished = folder / f"{files.TEMPORARY_PREFIX}{part.name}.keras"
-        part.save(unfinished)
-        files.publish(unfinished, folder / f"{part.name}.keras")
+        with files.unfinished_folder(path) as aside:
+            part.save(aside / path.name)
+            files.publish(aside / path.name, path)
     with files.new_folder(versions / _VERSION) as unfinished:
         save_saved_model(vae, unfinished)
 

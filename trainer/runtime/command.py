@@ -14,6 +14,7 @@ from trainer.errors import (
     PeerInterruptedError,
     TrainerError,
 )
+from trainer.runtime import streams
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 
@@ -26,9 +27,9 @@ _CHATTER = re.compile(
 def run_command(parse, body, *, load=None, make_console=None):
     """Runs a command; its arguments are those of this process.
 
-    SIGTERM and SIGINT are asked about with the `StopSignal` that `body` gets.
-    When this function returns they have no effect any more: the exit code is
-    decided.
+    SIGTERM, SIGINT and SIGHUP are asked about with the `StopSignal` that
+    `body` gets. When this function returns they have no effect any more: the
+    exit code is decided. The end of stdout or stderr is not that of the work.
 
     Args:
         parse: function of a list of str, the command line after the program.
@@ -46,8 +47,14 @@ def run_command(parse, body, *, load=None, make_console=None):
         of reach for now (run it again), 1 failed.
     """
     stop = StopSignal()
-    stop.install()
     with report_errors() as outcome:
+        streams.protect(
+            lambda reason: outcome.console.warning(
+                f"Nothing more can be written to stdout ({reason}): its lines "
+                "end here, and the work goes on."
+            )
+        )
+        stop.install()
         parsed = parse(sys.argv[1:])
         if parsed is not None:
             if make_console is not None:

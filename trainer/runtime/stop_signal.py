@@ -1,4 +1,4 @@
-"""The stop signal: SIGTERM and SIGINT, noticed even inside TensorFlow."""
+"""The stop signal: SIGTERM, SIGINT and SIGHUP, noticed inside TensorFlow."""
 
 import os
 import signal
@@ -15,7 +15,9 @@ _SAME_SECONDS = 1.0
 
 
 class StopSignal:
-    """Remembers the first SIGTERM or SIGINT; exits at once on a later one.
+    """Remembers the first signal to stop; exits at once on a later one.
+
+    That is SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed).
 
     Python runs a signal handler only between two bytecodes of the main
     thread, so never while that thread waits in a collective for a peer that
@@ -25,13 +27,20 @@ class StopSignal:
 
     def __init__(self):
         self._requested = threading.Event()
+        self._taken = []
         self.name = ""
 
     def install(self):
-        """Takes over SIGTERM and SIGINT. Call it from the main thread."""
+        """Takes over the signals. Call it from the main thread.
+
+        A SIGHUP that is ignored stays so: `nohup` has asked for that.
+        """
+        self._taken = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            self._taken.append(signal.SIGHUP)
         read_fd, write_fd = os.pipe()
         os.set_blocking(write_fd, False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._taken:
             # Without a Python handler nothing is written to the descriptor.
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -46,7 +55,7 @@ class StopSignal:
         that came then would replace the exit code; one that is ignored it
         leaves alone.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._taken:
             signal.signal(number, signal.SIG_IGN)
 
     def request(self, name):
@@ -75,7 +84,7 @@ class StopSignal:
         first = None
         while True:
             number = os.read(read_fd, 1)[0]
-            if number not in (signal.SIGTERM, signal.SIGINT):
+            if number not in self._taken:
                 continue
             now = time.monotonic()
             # What another worker asked for does not count: the signal often

@@ -46,7 +46,13 @@ class Recorder:
         self._open_files = contextlib.ExitStack()
         self._summaries = self._open_files.enter_context(
             contextlib.closing(
-                Summaries(job, start.step, bool(start.due), self._held_out)
+                Summaries(
+                    job,
+                    start.step,
+                    bool(start.due),
+                    self._held_out,
+                    console=console,
+                )
             )
         )
         self._writer = self._open_files.enter_context(
@@ -153,10 +159,12 @@ class Recorder:
     def wait(self):
         """Waits until everything is on the disk; raises what went wrong."""
         self._writer.wait()
+        self._summaries.check()
 
     def check(self):
         """Raises what keeps the record from being written or published."""
         self._writer.check()
+        self._summaries.check()
         self._job.check()
 
     def close(self):

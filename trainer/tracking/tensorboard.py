@@ -71,6 +71,10 @@ class EventWriter:
         )
         self._write(event_pb2.Event(step=step, summary=summary))
 
+    def fileno(self):
+        """Returns the descriptor of the file, an int."""
+        return self._file.fileno()
+
     def close(self):
         """Closes the file."""
         self._file.close()

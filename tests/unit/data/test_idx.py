@@ -1,4 +1,6 @@
 import gzip
+import tracemalloc
+import zlib
 
 import hypothesis
 import numpy as np
@@ -144,3 +146,66 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path):
         idx.read_folder(tmp_path / "none", "idx")
     with pytest.raises(DataUnavailableError, match=f"holds no {IMAGES}"):
         idx.read_folder(tmp_path, "idx")
+
+
+def zeros(count, header):
+    """A gzip of a header and zeros, packed to a thousandth."""
+    packer = zlib.compressobj(9, wbits=31)
+    packed = packer.compress(header)
+    block = bytes(1 << 20)
+    for _ in range(count >> 20):
+        packed += packer.compress(block)
+    return packed + packer.flush()
+
+
+def header(*shape):
+    return idx_bytes(np.zeros((0,) * len(shape)))[:4] + b"".join(
+        length.to_bytes(4, "big") for length in shape
+    )
+
+
+BOMBS = {
+    "more than it promises": (
+        header(6, 8, 8),
+        "holds more than the 384 bytes of values that its header promises",
+    ),
+    "no header": (b"", "is not an IDX file of 3 dimensions"),
+    "an honest header": (
+        header(1 << 22, 32, 32),
+        "would take 4,294,967,312 bytes of memory",
+    ),
+    "a header beyond all memory": (
+        header(1 << 31, 1 << 31, 1 << 31),
+        "bytes of memory, and 1,073,741,824 are plausible",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path, case):
+    start, message = BOMBS[case]
+    path = tmp_path / f"{IMAGES}.gz"
+    path.write_bytes(zeros(16 << 20, start))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError) as error:
+            idx.read_bytes(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert message in str(error.value)
+    assert peak < 4 << 20
+
+
+def test_a_file_larger_than_the_memory_is_refused_unread(tmp_path):
+    path = tmp_path / IMAGES
+    with path.open("wb") as file:
+        file.truncate(1 << 42)  # Sparse: it takes no space.
+    with pytest.raises(DataError, match=r"would take 4,398,046,511,104 bytes"):
+        idx.read_bytes(path)
+
+
+def test_a_gzip_of_several_parts_is_read_whole(tmp_path):
+    content = idx_bytes(np.arange(200).reshape(2, 10, 10))
+    parts = gzip.compress(content[:50]) + gzip.compress(content[50:])
+    assert idx.decompress(parts, IMAGES) == content

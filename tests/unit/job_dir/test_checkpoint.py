@@ -1,6 +1,9 @@
+import hashlib
+import io
 import json
 import shutil
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -281,3 +284,73 @@ def test_a_snapshot_does_not_change_with_the_model():
         variable.assign_add(np.ones(variable.shape, np.float32))
     for name, variable in variables.items():
         np.testing.assert_array_equal(before[name] + 1, variable.numpy())
+
+
+def forge(folder, content):
+    """Puts a state file in the place of another, with a manifest to match."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "state.npz").write_bytes(content)
+    manifest["files"]["state.npz"] = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def archive(members, compression=zipfile.ZIP_STORED):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as file:
+        for name, member in members.items():
+            file.writestr(name, member)
+    return content.getvalue()
+
+
+def array_bytes(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def larger_than_it_says():
+    """An archive whose directory promises a gigabyte of a stored member."""
+    content = archive({"a.npy": array_bytes(np.zeros(8))})
+    at = content.index(b"PK\1\2") + 24
+    return content[:at] + (1 << 30).to_bytes(4, "little") + content[at + 4 :]
+
+
+FORGED = {
+    "compressed": (
+        lambda: archive(
+            {"a.npy": array_bytes(np.zeros(1 << 20))}, zipfile.ZIP_DEFLATED
+        ),
+        "which would become 8388736: this package compresses nothing",
+    ),
+    "larger than it says": (larger_than_it_says, "which would become 10737418"),
+    "a shape of terabytes": (
+        lambda: archive(
+            {
+                "a.npy": array_bytes(np.zeros(8)).replace(
+                    b"(8,), }" + b" " * 13, b"(9999999999999,), }" + b" "
+                )
+            }
+        ),
+        "has 192 bytes, and its header promises 80000000000120",
+    ),
+    "objects": (
+        lambda: archive({"a.npy": array_bytes(np.array([{}], object))}),
+        "a.npy in state.npz has",
+    ),
+    "no array": (lambda: archive({"a.npy": b"text"}), "no archive of arrays"),
+    "no archive": (lambda: b"text", "no archive of arrays"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_state_that_would_fill_the_memory_is_damaged(job, case):
+    make, message = FORGED[case]
+    save(job, state(1))
+    folder = job.checkpoint(1)
+    forge(folder, make())
+    with pytest.raises(checkpoint.DamagedCheckpointError, match=message):
+        checkpoint.read(folder)

@@ -15,10 +15,10 @@ stop.install()
 """
 
 
-def end_of(program):
+def end_of(program, before=""):
     """Returns the exit code and the output of a program."""
     done = subprocess.run(
-        [sys.executable, "-c", INSTALLED + program],
+        [sys.executable, "-c", before + INSTALLED + program],
         capture_output=True,
         text=True,
         check=False,
@@ -43,3 +43,18 @@ def test_a_second_signal_exits_at_once():
 def test_a_signal_after_that_of_another_worker_is_the_first():
     program = "stop.request('worker 1'); send(1, 0.5); print(stop.name)"
     assert end_of(program) == (0, "worker 1\n")
+
+
+def test_a_terminal_that_is_closed_is_a_stop_signal_too():
+    program = "os.kill(os.getpid(), signal.SIGHUP); time.sleep(0.5)"
+    # The tests themselves may run under nohup.
+    before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    end = end_of(f"{program}; print(stop.name)", before)
+    assert end == (0, "SIGHUP\n")
+
+
+def test_nohup_goes_on_when_the_terminal_is_closed():
+    program = "os.kill(os.getpid(), signal.SIGHUP); time.sleep(0.5)"
+    before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    end = end_of(f"{program}; stop.retire(); print(stop.requested)", before)
+    assert end == (0, "False\n")

@@ -23,6 +23,7 @@ from trainer.distributed import devices
 from trainer.errors import InterruptedJobError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir, open_to_write
+from trainer.runtime.console import Console
 from trainer.tracking import run_cards
 from trainer.tracking.summaries import Summaries
 
@@ -125,7 +126,7 @@ def test_a_job_that_goes_on_is_not_at_its_end(job, small_config, console, stop):
     assert status() == (api_pb2.STATUS_SUCCESS, 2)
     start_session(job, small_config(epochs=3), console, stop)
     assert status() == (api_pb2.STATUS_UNKNOWN, 3)
-    Summaries(job, 20).close()
+    Summaries(job, 20, console=Console()).close()
     run_cards.write_end(job, "test")
     assert status() == (api_pb2.STATUS_SUCCESS, 3)
 
@@ -142,7 +143,7 @@ def test_each_session_writes_the_same_anew(job, small_config, console, stop):
 
 def test_sessions_drop_nothing_of_it(job):
     for step in (0, 0, 5):
-        summaries = Summaries(job, step)
+        summaries = Summaries(job, step, console=Console())
         summaries.write_row(
             {"step": step + 5, "epoch": 1, "split": "test", "total_loss": 1.0}
         )

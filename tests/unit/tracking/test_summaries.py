@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing import (
 
 from trainer.errors import JobDirError
 from trainer.job_dir.open import open_to_write
+from trainer.runtime.console import Console
 from trainer.tracking import tensorboard
 from trainer.tracking.rows import read_rows
 from trainer.tracking.summaries import Summaries
@@ -44,7 +45,7 @@ def job(small_config, console, stop):
 
 
 def write(job, step, rows, redo=False, held_out="test"):
-    writer = Summaries(job, step, redo, held_out)
+    writer = Summaries(job, step, redo, held_out, console=Console())
     for one in rows:
         writer.write_row(one)
     writer.close()
@@ -120,7 +121,7 @@ def test_a_damaged_line_is_named(job):
     lines = job.metrics_path.read_text().splitlines()
     job.metrics_path.write_text("\n".join([lines[0][:-5], lines[1], ""]))
     with pytest.raises(JobDirError, match=r"metrics\.jsonl, line 1, is not"):
-        Summaries(job, 2)
+        Summaries(job, 2, console=Console())
     job.metrics_path.write_text("[1]\n")
     with pytest.raises(JobDirError, match="line 1"):
         read_rows(job.metrics_path)
@@ -155,7 +156,7 @@ def tensors(folder, tag):
 @pytest.mark.parametrize("split", ["test", "train"])
 def test_the_kl_of_the_units_is_a_histogram_and_a_picture(job, split):
     kl = np.array([0.0, 0.0, 0.0, 1.5, 6.0])
-    writer = Summaries(job, 0)
+    writer = Summaries(job, 0, console=Console())
     writer.write_kl(row(20, split), kl)
     writer.close()
     folder = job.root / "logs" / split
