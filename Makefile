@@ -42,6 +42,8 @@ define install
 	@echo '$(1)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check \
+		--require-hashes --requirement requirements/build.txt
+	$(BIN)/python -m pip install --disable-pip-version-check \
 		--require-hashes --requirement $(2)
 	$(BIN)/python -m pip install --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
@@ -93,8 +95,7 @@ image-test: $(TO_DEVELOP)
 # What is there already is kept as far as it fits; ARGS=--upgrade takes the
 # newest. The versions of run and of the images are those of the tests.
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --quiet \
-	--no-header --no-annotate --no-strip-extras \
-	--python-version 3.10 $(ARGS)
+	--no-header --no-annotate --python-version 3.10 $(ARGS)
 AS_TESTED = --constraint requirements/dev.txt
 
 requirements: $(TO_DEVELOP)

@@ -71,7 +71,7 @@ def wanted():
         of = declared()
     finally:
         os.chdir(before)
-    build = [Requirement("setuptools"), Requirement("wheel")]
+    build = [Requirement(name) for name in ("pip>=23.3", "setuptools", "wheel")]
     return {
         "dev": [*of("dev"), *build],
         "run": [*of("probes"), *build],
