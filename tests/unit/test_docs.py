@@ -145,3 +145,22 @@ def test_what_does_not_exist_is_noticed(tmp_path, all_flags):
         check(*train)
     with pytest.raises(AssertionError, match="--batch_size=0 is too small"):
         check(*submit)
+
+
+def test_each_promise_of_the_threat_model_has_its_test():
+    text = (ROOT / "SECURITY.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(
+            r"^def (test_\w+)", path.read_text(), re.MULTILINE
+        )
+    }
+    assert named - defined == set()
+    rows = re.findall(
+        r"^\| (\*\*can\*\*|cannot) .* \| (.*)\|$", text, re.MULTILINE
+    )
+    assert len(rows) > 20
+    for kind, tests in rows:
+        assert ("`test_" in tests) == (kind == "cannot")
