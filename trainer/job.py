@@ -155,17 +155,19 @@ def _prepare_to_lead(session, job, start):
     if job.exists:
         job.check_resume(data, jit_compile)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
-    job.write_record(config, data, jit_compile, cluster)
-    run_cards.write(job, data.held_out)
     if session.peers:
         session.peers.tell("data", _fingerprint(data, jit_compile, cluster))
         session.peers.hear("ready")
+    # Before anything is written: it refuses the state of another model.
+    training = training_lib.build(
+        session, cluster, data, jit_compile, job.arithmetic(), start
+    )
+    job.write_record(config, data, jit_compile, cluster)
+    run_cards.write(job, data.held_out)
     job.finished_path.unlink(missing_ok=True)
     job.start_publishing()
     session.stop.check()
-    return training_lib.build(
-        session, cluster, data, jit_compile, job.arithmetic(), start
-    )
+    return training
 
 
 def _follow(session):
@@ -252,7 +254,7 @@ def _find_start(job, config, console):
 
 
 def _is_finished(job, config, start):
-    if not job.finished_path.exists():
+    if job.finished() is None:
         return False
     examples = job.record()["data"]["train_examples"]
     schedule = Schedule.of(config, examples)

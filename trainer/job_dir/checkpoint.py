@@ -10,18 +10,23 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import zipfile
 
 import numpy as np
 
-from trainer import files
+from trainer import files, stored
 from trainer.errors import JobDirError
 from trainer.job_dir.layout import checkpoint_name
 
-_FOLDER = re.compile(r"step-(\d{7,})$")
+_FOLDER = re.compile(r"step-([0-9]{7,})")
 STATE, _MANIFEST = "state.npz", "manifest.json"
 _FORMAT = 1
+_MANIFEST_BYTES = 2**20
+# The work of a step that a signal may leave to the next session.
+CAN_WAIT = ("evaluation", "images")
 
 
 class DamagedCheckpointError(Exception):
@@ -66,14 +71,18 @@ def assign(variables, arrays, source):
     for name, variable in variables.items():
         array = arrays.get(name)
         if array is None:
-            raise JobDirError(f"{source} holds no variable {name}.")
+            raise JobDirError(
+                f"{source} holds no variable {name}, which this model has; "
+                "restore its checkpoint, or give another --job_dir."
+            )
         if (
             array.shape != tuple(variable.shape)
             or array.dtype != variable.dtype
         ):
             raise JobDirError(
                 f"{source}: {name} is {array.dtype}{list(array.shape)}; this "
-                f"model expects {variable.dtype}{list(variable.shape)}."
+                f"model expects {variable.dtype}{list(variable.shape)}. "
+                "Restore its checkpoint, or give another --job_dir."
             )
         variable.assign(array)
 
@@ -84,12 +93,20 @@ def list_steps(job):
     Raises:
         OSError: the folder could not be looked at. That is never the same as
             an empty one.
+        JobDirError: something else has its name.
     """
     try:
         names = os.listdir(job.checkpoints)
-    except FileNotFoundError:
-        return []
-    return sorted(int(m[1]) for name in names if (m := _FOLDER.match(name)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not stored.is_there(job.checkpoints):
+            return []
+        raise JobDirError(
+            f"{job.location}/checkpoints is no folder; restore it, or give "
+            "another --job_dir."
+        ) from error
+    steps = (int(m[1]) for name in names if (m := _FOLDER.fullmatch(name)))
+    # One with more zeros is not of this job: two would have the same step.
+    return sorted(step for step in steps if checkpoint_name(step) in names)
 
 
 def write(folder, checkpoint):
@@ -138,19 +155,49 @@ def read_manifest(folder):
         DamagedCheckpointError: it is missing or not what was written.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-        digest = manifest["sha256"]
+        manifest = stored.read_json(folder / _MANIFEST, _MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedCheckpointError(f"{_MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpointError(f"{_MANIFEST} is not whole") from error
-    if digest != _manifest_digest(manifest):
+    except stored.UnreadableError as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} {error}") from error
+    if not isinstance(manifest, dict) or "sha256" not in manifest:
+        raise DamagedCheckpointError(f"{_MANIFEST} is not whole")
+    if manifest["sha256"] != _manifest_digest(manifest):
         raise DamagedCheckpointError(f"{_MANIFEST} has the wrong checksum")
+    if not _is_manifest(manifest):
+        raise DamagedCheckpointError(f"{_MANIFEST} is not that of a checkpoint")
     if folder.name != checkpoint_name(manifest["step"]):
         raise DamagedCheckpointError(
             f"{_MANIFEST} is that of step {manifest['step']}"
         )
     return manifest
+
+
+def _is_manifest(manifest):
+    """Whether a manifest says what `write_manifest` writes.
+
+    The checksum does not tell: anyone can compute it.
+    """
+    due, rows = manifest.get("due"), manifest.get("rows", {})
+    files_by_name = manifest.get("files")
+    state = isinstance(files_by_name, dict) and files_by_name.get(STATE)
+    return (
+        manifest.get("format") == _FORMAT
+        and stored.is_count(manifest.get("step"), least=1)
+        and isinstance(due, list)
+        and all(name in CAN_WAIT for name in due)
+        and "test_loss" in manifest
+        and (
+            manifest["test_loss"] is None
+            or stored.is_number(manifest["test_loss"])
+        )
+        # Manifests of an earlier version do not say it.
+        and (rows is None or isinstance(rows, dict))
+        and all(stored.is_count(count) for count in (rows or {}).values())
+        and isinstance(state, dict)
+        and stored.is_count(state.get("bytes"))
+        and isinstance(state.get("sha256"), str)
+    )
 
 
 def read(folder):
@@ -162,24 +209,77 @@ def read(folder):
     manifest = read_manifest(folder)
     expected = manifest["files"][STATE]
     try:
-        content = (folder / STATE).read_bytes()
+        with stored.open_file(folder / STATE) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected["bytes"]:
+                raise DamagedCheckpointError(
+                    f"{STATE} has {size} bytes, expected {expected['bytes']}"
+                )
+            content = file.read()
     except FileNotFoundError as error:
         raise DamagedCheckpointError(f"{STATE} is missing") from error
-    if len(content) != expected["bytes"]:
-        raise DamagedCheckpointError(
-            f"{STATE} has {len(content)} bytes, expected {expected['bytes']}"
-        )
+    except stored.UnreadableError as error:
+        raise DamagedCheckpointError(f"{STATE} {error}") from error
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
-    with np.load(io.BytesIO(content), allow_pickle=False) as state:
-        variables = {name: state[name] for name in state.files}
     return Checkpoint(
         step=manifest["step"],
         due=tuple(manifest["due"]),
         test_loss=manifest["test_loss"],
-        variables=variables,
+        variables=_variables(content),
         rows=manifest.get("rows"),
     )
+
+
+def _variables(content):
+    """Returns the arrays of a state file by name, all of them finite.
+
+    Nothing is allocated that the file only claims to hold.
+
+    Raises:
+        DamagedCheckpointError: `write` did not write it.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as state:
+            names = state.namelist()
+            if any(
+                each.compress_type != zipfile.ZIP_STORED
+                or each.file_size > len(content)
+                for each in state.infolist()
+            ) or len(set(names)) < len(names):
+                raise ValueError("it is not as NumPy writes it")
+            variables = {
+                name.removesuffix(".npy"): _array(state.read(name))
+                for name in names
+            }
+    except MemoryError:
+        raise
+    # The readers of ZIP files and of arrays raise anything for nonsense.
+    except Exception as error:
+        raise DamagedCheckpointError(
+            f"{STATE} holds no arrays: {error}"
+        ) from error
+    for name, array in variables.items():
+        if not np.all(np.isfinite(array)):
+            raise DamagedCheckpointError(
+                f"{STATE} holds NaN or infinity in {name}"
+            )
+    return variables
+
+
+def _array(content):
+    """Returns the array of numbers in the bytes of a NumPy file."""
+    stream = io.BytesIO(content)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(stream)]
+    shape, _, dtype = read_header(stream)
+    expected = math.prod(shape) * dtype.itemsize
+    if dtype.kind not in "biuf" or len(content) - stream.tell() != expected:
+        raise ValueError(f"{dtype}{list(shape)} was not expected")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def restore_newest(job, console):

@@ -6,16 +6,17 @@ takes most of a second to import, so that comes late.
 """
 
 import contextlib
-import json
 import pathlib
 import shutil
 import uuid
 
-from trainer import files, places
+from trainer import files, places, stored
+from trainer.errors import JobDirError
 from trainer.job_dir import layout, lock
 from trainer.job_dir.bucket import staging
 from trainer.job_dir.record import Record
 
+_FINISHED_BYTES = 2**16
 _NOT_CONTENT = (layout.LOCK, staging.MACHINE_FILE, staging.MIRROR_FILE)
 
 
@@ -101,8 +102,33 @@ class JobDir:
         self._record.write(config, data, jit_compile, cluster)
 
     def finished(self):
-        """Returns what `finished.json` says, the last test metrics."""
-        return json.loads(self.finished_path.read_text(encoding="utf-8"))
+        """Returns what `finished.json` says; None where there is none.
+
+        Raises:
+            JobDirError: it is not what the end of a job wrote.
+        """
+        path = self.finished_path
+        try:
+            finished = stored.read_json(path, _FINISHED_BYTES)
+        except FileNotFoundError:
+            return None
+        except stored.UnreadableError as error:
+            raise self._not_finished(error) from error
+        metrics = isinstance(finished, dict) and finished.get("test_metrics")
+        if not (
+            isinstance(metrics, dict)
+            and stored.is_count(metrics.get("step"), least=1)
+            and stored.is_number(metrics.get("total_loss"))
+        ):
+            raise self._not_finished('has no "test_metrics"')
+        return finished
+
+    def _not_finished(self, reason):
+        return JobDirError(
+            f"{self.finished_path} {reason}, and does not say how the job "
+            "ended; restore it, or remove it, and the same command ends the "
+            "job once more."
+        )
 
     def is_empty(self):
         """Whether nothing of a job lies here."""

@@ -134,6 +134,13 @@ def _check(job):
             f"--name={job.name!r} has characters that Slurm does not take as "
             "they are; give another."
         )
+    # In a line of its own it would be an option of sbatch.
+    if not re.fullmatch(r"[\w.-]*", job.accelerator, re.ASCII):
+        raise ConfigError(
+            f"--accelerator={job.accelerator!a} is not a GPU of Slurm, whose "
+            "names have letters, digits, dots, dashes and underscores only; "
+            "`sinfo --format=%G` lists them."
+        )
     if 0 < job.timeout_hours < _LEAST_HOURS:
         raise ConfigError(
             f"--timeout_hours={job.timeout_hours:g} leaves no time to train, "
