@@ -14,6 +14,7 @@ import math
 import os
 import re
 import zipfile
+from itertools import count
 
 import numpy as np
 
@@ -282,38 +283,61 @@ def _array(content):
     return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def restore_newest(job, console):
+def find_newest(job):
     """Returns the newest whole `Checkpoint` of a claimed job, or None.
 
-    Damaged ones that are newer are named in a warning and moved to the
-    job's `damaged` folder, so that their step can be saved again.
+    Nothing is changed: whoever goes on from it calls `set_aside`.
+
+    Returns:
+        (checkpoint, damaged): a dict of `DamagedCheckpointError` by step, of
+        those that are newer.
 
     Raises:
-        JobDirError: there are checkpoints, and all are damaged. Nothing is
-            moved then, and the job does not start over.
+        JobDirError: there are checkpoints, and all are damaged. The job does
+            not start over.
     """
-    damaged = []
+    damaged = {}
     for step in reversed(list_steps(job)):
         try:
-            checkpoint = read(job.checkpoint(step))
+            return read(job.checkpoint(step)), damaged
         except DamagedCheckpointError as error:
-            damaged.append((step, error))
-            continue
-        for damaged_step, error in damaged:
-            kept = _set_aside(job, damaged_step)
-            console.warning(
-                f"The checkpoint of step {damaged_step} is damaged ({error}); "
-                f"moved to {kept}, going back to step {step}."
-            )
-        return checkpoint
+            damaged[step] = error
     if damaged:
-        reasons = "; ".join(f"step {step}: {error}" for step, error in damaged)
+        reasons = "; ".join(
+            f"step {step}: {error}" for step, error in damaged.items()
+        )
         raise JobDirError(
             f"Every checkpoint in {job.location}/checkpoints is damaged "
             f"({reasons}); nothing was changed. Restore one from a backup, or "
             "start anew in another --job_dir."
         )
-    return None
+    return None, damaged
+
+
+def set_aside(job, damaged, used, console):
+    """Moves damaged checkpoints away, so that their steps are saved again.
+
+    Args:
+        job: a claimed `JobDir`, which gets them in its `damaged` folder.
+        damaged: as from `find_newest`; each is named in a warning.
+        used: the `Checkpoint` that the job goes on from.
+        console: a `Console`.
+    """
+    for step, error in damaged.items():
+        folder = job.checkpoint(step)
+        job.damaged.mkdir(exist_ok=True)
+        # The same step may have been damaged before.
+        names = (f"{folder.name}.{n}" if n else folder.name for n in count())
+        kept = next(
+            path
+            for path in map(job.damaged.joinpath, names)
+            if not stored.is_there(path)
+        )
+        os.rename(folder, kept)
+        console.warning(
+            f"The checkpoint of step {step} is damaged ({error}); moved to "
+            f"{kept}, going back to step {used.step}."
+        )
 
 
 def select(job, wanted):
@@ -379,16 +403,6 @@ def test_losses(job, steps):
         if manifest["test_loss"] is not None:
             losses[step] = manifest["test_loss"]
     return losses
-
-
-def _set_aside(job, step):
-    """Moves a damaged checkpoint out of the way; returns where it is now."""
-    folder = job.checkpoint(step)
-    job.damaged.mkdir(exist_ok=True)
-    taken = len(list(job.damaged.glob(f"{folder.name}*")))
-    target = job.damaged / (f"{folder.name}.{taken}" if taken else folder.name)
-    os.rename(folder, target)
-    return target
 
 
 def _manifest_digest(manifest):

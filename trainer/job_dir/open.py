@@ -73,6 +73,10 @@ class JobDir:
         """As `Record.read`."""
         return self._record.read()
 
+    def of_data(self, name):
+        """As `Record.of_data`."""
+        return self._record.of_data(name)
+
     def id(self):
         """As `Record.id`."""
         return self._record.id()
@@ -137,6 +141,32 @@ class JobDir:
         return not any(
             path.name not in _NOT_CONTENT for path in self.root.iterdir()
         )
+
+    def check_folders(self):
+        """Refuses what lies where the folders of a job are made.
+
+        Raises:
+            JobDirError: it is no folder.
+        """
+        for path in (
+            self.checkpoints,
+            self.damaged,
+            self.logs,
+            self.train_logs,
+            self.plots,
+            self.export,
+        ):
+            if stored.is_there(path) and not path.is_dir():
+                raise JobDirError(
+                    f"{path} is no folder, and the job makes one of that name; "
+                    "move it away, or give another --job_dir."
+                )
+        # Its folder was removed by now.
+        if stored.is_there(self.unfinished):
+            raise JobDirError(
+                f"{self.unfinished} cannot be removed, and the job makes a "
+                "folder of that name; move it away, or give another --job_dir."
+            )
 
     def start_publishing(self):
         """From now on, what is written here appears in the bucket."""

@@ -95,6 +95,17 @@ class Record:
             raise self._no_record(fault)
         return record
 
+    def of_data(self, name):
+        """Returns what the record says of the data by a name.
+
+        Raises:
+            JobDirError: it does not say that.
+        """
+        data = self.read()["data"]
+        if name not in data:
+            raise self._no_record(f'its "data" has no "{name}"')
+        return data[name]
+
     def id(self):
         """Returns the id of the job: the recorded one, or that of a new job.
 

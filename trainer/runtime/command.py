@@ -112,7 +112,9 @@ def _sentence_of(error):
     if isinstance(error, OSError) and not isinstance(
         error, io.UnsupportedOperation
     ):
-        return _of_system(error.errno, error.filename, str(error))
+        # Of a renaming, what it would become.
+        name = error.filename2 or error.filename
+        return _of_system(error.errno, name, str(error))
     # Only where it has been imported can it have raised anything.
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow and isinstance(error, tensorflow.errors.OpError):

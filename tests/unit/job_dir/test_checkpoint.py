@@ -112,6 +112,13 @@ def test_rotation_counts_whole_checkpoints_only(job):
     assert checkpoint.list_steps(job) == [1, 2, 3, 4]
 
 
+def restore(job, console):
+    """As a start does that nothing else refuses."""
+    found, damaged = checkpoint.find_newest(job)
+    checkpoint.set_aside(job, damaged, found, console)
+    return found
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -148,7 +155,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     if name == "manifest.json" and damage is truncate:
         # The last byte is a newline: without it the manifest is still whole.
         damage(job.checkpoint(2) / name)
-    restored = checkpoint.restore_newest(job, console)
+    restored = restore(job, console)
     assert restored.step == 1
     warning = capsys.readouterr().err
     assert "The checkpoint of step 2 is damaged" in warning
@@ -160,7 +167,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     save(job, state(2))
     assert checkpoint.select(job, "last").step == 2
     delete(job.checkpoint(2) / "state.npz")
-    checkpoint.restore_newest(job, console)
+    restore(job, console)
     assert (job.damaged / "step-0000002.1").is_dir()
 
 
@@ -191,7 +198,7 @@ def test_when_all_are_damaged_the_job_stops_and_nothing_moves(job, console):
     for step in (1, 2):
         truncate(job.checkpoint(step) / "state.npz")
     with pytest.raises(JobDirError, match=r"Every checkpoint .* is damaged"):
-        checkpoint.restore_newest(job, console)
+        restore(job, console)
     assert checkpoint.list_steps(job) == [1, 2]
     assert not job.damaged.exists()
 
@@ -204,7 +211,7 @@ def test_a_folder_that_cannot_be_looked_at_is_not_an_empty_one(
 
     monkeypatch.setattr(checkpoint.os, "listdir", fail)
     with pytest.raises(PermissionError):
-        checkpoint.restore_newest(job, console)
+        restore(job, console)
 
 
 def test_an_early_checkpoint_is_completed_in_place(job):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import trainer
 from trainer.commands import evaluate, export, gallery, generate
 from trainer.config import TrainConfig
+from trainer.declaration import MOST
 from trainer.errors import ConfigError
 from trainer.runtime import flags as flags_lib
 from trainer.runtime.flags import expand_flags, flag_file, parse_flags
@@ -351,7 +352,7 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     numbers=st.tuples(
         *[st.floats(0, allow_nan=False, allow_infinity=False)] * 3
     ),
-    seed=st.integers(0),
+    seed=st.integers(0, MOST),
     deterministic=st.booleans(),
 )
 @hypothesis.settings(

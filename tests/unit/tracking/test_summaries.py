@@ -20,7 +20,15 @@ KL_BAR = [0x2A, 0x78, 0xD6]
 
 def row(step, split="train", loss=None):
     loss = float(step) if loss is None else loss
-    return {"step": step, "epoch": 1, "split": split, "total_loss": loss}
+    found = {
+        "step": step,
+        "epoch": 1,
+        "split": split,
+        "total_loss": loss,
+        "reconstruction_loss": loss,
+        "kl_loss": 0.0,
+    }
+    return found if split == "train" else {**found, "active_units": 1}
 
 
 def curve(folder, tag="losses/total_loss"):
