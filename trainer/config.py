@@ -431,7 +431,7 @@ class TrainConfig:
             first, last = (int(part) for part in self.profile_steps.split(","))
         except ValueError:
             first, last = 0, 0
-        if not 1 <= first <= last:
+        if not 1 <= first <= last <= MOST:
             raise ConfigError(
                 f"--profile_steps={self.profile_steps} is not FIRST,LAST with "
                 "1 <= FIRST <= LAST, for instance 10,20."

@@ -76,16 +76,22 @@ def new_folder(path):
         sync(path.parent)
     finally:
         for folder in (unfinished, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
+
+
+def remove(path):
+    """Removes a folder with all that is in it, or whatever has its name."""
+    # rmtree would open a FIFO, and wait for ever.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder):
     """Removes what a killed writer left behind in `folder`."""
     for path in pathlib.Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _unfinished(path):

@@ -7,7 +7,6 @@ takes most of a second to import, so that comes late.
 
 import contextlib
 import pathlib
-import shutil
 import uuid
 
 from trainer import files, places, stored
@@ -152,7 +151,7 @@ class JobDir:
             self.checkpoints,
             self.damaged,
             self.logs,
-            self.train_logs,
+            *map(self.root.joinpath, layout.RUNS),
             self.plots,
             self.export,
         ):
@@ -295,7 +294,9 @@ def _claimed(root, location=None):
     job = JobDir(root, location)
     with lock.hold(job.root, job.location):
         files.remove_unfinished(job.root)
-        shutil.rmtree(job.unfinished, ignore_errors=True)
+        # What is no folder is none of the job's: `check_folders` says so.
+        if job.unfinished.is_dir() and not job.unfinished.is_symlink():
+            files.remove(job.unfinished)
         files.remove_unfinished(job.plots)
         for folder in job.checkpoints.glob("step-*"):
             files.remove_unfinished(folder)
