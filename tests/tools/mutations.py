@@ -300,7 +300,13 @@ def _forged_state(path, rng, outside):
     else:
         content = raw[kind](path.read_bytes())
     _write(path, content)
-    manifest_path = path.with_name("manifest.json")
+    resign(path)
+    return f"forged state: {kind}"
+
+
+def resign(path):
+    """Gives the manifest of a checkpoint the checksums of its state file."""
+    content, manifest_path = path.read_bytes(), path.with_name("manifest.json")
     manifest = json.loads(manifest_path.read_bytes())
     manifest["files"][path.name] = {
         "bytes": len(content),
@@ -308,7 +314,6 @@ def _forged_state(path, rng, outside):
     }
     manifest["sha256"] = _manifest_digest(manifest)
     manifest_path.write_text(json.dumps(manifest))
-    return f"forged state: {kind}"
 
 
 def _zip(content):
@@ -333,7 +338,8 @@ def _stranger(path, rng, outside):
     folder = path if path.name == "checkpoints" else path.parent
     name = rng.choice(
         (
-            "step-00000040", "step-0000099", "step-٠٠٠٠٠١٢", "step-1",
+            "step-00000040", "step-00000004", "step-0000099",
+            "step-٠٠٠٠٠١٢", "step-1",
             "step-0000004.copy", "step-99999999999999999999", "step-0000005\n",
             "note.txt", "\x1b[2J",
         )

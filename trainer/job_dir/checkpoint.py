@@ -105,9 +105,13 @@ def list_steps(job):
             f"{job.location}/checkpoints is no folder; restore it, or give "
             "another --job_dir."
         ) from error
-    steps = (int(m[1]) for name in names if (m := _FOLDER.fullmatch(name)))
+    matches = filter(None, map(_FOLDER.fullmatch, names))
     # One with more zeros is not of this job: two would have the same step.
-    return sorted(step for step in steps if checkpoint_name(step) in names)
+    return sorted(
+        int(match[1])
+        for match in matches
+        if match[0] == checkpoint_name(int(match[1]))
+    )
 
 
 def write(folder, checkpoint):
@@ -183,7 +187,8 @@ def _is_manifest(manifest):
     files_by_name = manifest.get("files")
     state = isinstance(files_by_name, dict) and files_by_name.get(STATE)
     return (
-        manifest.get("format") == _FORMAT
+        stored.is_count(manifest.get("format"))
+        and manifest["format"] == _FORMAT
         and stored.is_count(manifest.get("step"), least=1)
         and isinstance(due, list)
         and all(name in CAN_WAIT for name in due)

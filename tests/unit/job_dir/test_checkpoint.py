@@ -1,6 +1,10 @@
+import hashlib
+import io
 import json
+import os
 import shutil
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -288,3 +292,144 @@ def test_a_snapshot_does_not_change_with_the_model():
         variable.assign_add(np.ones(variable.shape, np.float32))
     for name, variable in variables.items():
         np.testing.assert_array_equal(before[name] + 1, variable.numpy())
+
+
+NONSENSE = {
+    "format": [2, True, None, "1"],
+    "step": [None, "2", 2.0, True, -2, 2**63, [2]],
+    "due": [3, None, "evaluation", ["x"], [None], [["evaluation"]], {}],
+    "test_loss": ["1", [], True, 10**400],
+    "rows": [[1], "x", {"train": -1}, {"train": None}, {"train": True}],
+    "files": [[], None, {}, {"state.npz": 1}, {"state.npz": {}}],
+}
+
+
+def forge(folder, **changes):
+    """Changes a manifest, and gives it the checksum of what it says now."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes()) | changes
+    manifest["sha256"] = checkpoint._manifest_digest(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_a_manifest_of_nonsense_with_the_right_checksum_is_damaged(
+    job, console, capsys, name
+):
+    save(job, state(1), state(2))
+    whole = (job.checkpoint(2) / "manifest.json").read_bytes()
+    for value in NONSENSE[name]:
+        (job.checkpoint(2) / "manifest.json").write_bytes(whole)
+        forge(job.checkpoint(2), **{name: value})
+        found, damaged = checkpoint.find_newest(job)
+        assert (found.step, [*damaged]) == (1, [2])
+    checkpoint.set_aside(job, damaged, found, console)
+    assert "step 2 is damaged (manifest.json is not that" in (
+        capsys.readouterr().err
+    )
+
+
+def saved(save_arrays=np.savez, **arrays):
+    content = io.BytesIO()
+    save_arrays(content, **arrays)
+    return content.getvalue()
+
+
+def in_zip(header):
+    """A state file of one array that has a header and no numbers."""
+    content = io.BytesIO()
+    text = header.encode() + b"\n"
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(
+            "a.npy",
+            b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text,
+        )
+    return content.getvalue()
+
+
+HEADER = "{{'descr': '<f4', 'fortran_order': False, 'shape': {}}}"
+STATES = {
+    "no ZIP file": b"nonsense",
+    "nothing": b"",
+    "objects": saved(a=np.array([{}, None])),
+    "texts": saved(a=np.array(["a"])),
+    "complex numbers": saved(a=np.zeros(2, complex)),
+    "NaN": saved(a=np.array([1, np.nan])),
+    "infinity": saved(a=np.array([1, -np.inf], np.float32)),
+    "a compressed gigabyte": saved(np.savez_compressed, a=np.zeros(10**6)),
+    "a terabyte that is not there": in_zip(HEADER.format((2**38,))),
+    "less than nothing": in_zip(HEADER.format((-1,))),
+    "a deep header": in_zip("(" * 5000),
+}
+
+
+@pytest.mark.parametrize("content", STATES.values(), ids=STATES)
+def test_a_state_of_nonsense_with_the_right_checksum_is_damaged(job, content):
+    save(job, state(1), state(2))
+    (job.checkpoint(2) / "state.npz").write_bytes(content)
+    of_state = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    forge(job.checkpoint(2), files={"state.npz": of_state})
+    found, damaged = checkpoint.find_newest(job)
+    assert (found.step, [*damaged]) == (1, [2])
+    assert "state.npz holds" in str(damaged[2])
+
+
+def make_folder(path):
+    path.mkdir()
+
+
+def make_fifo(path):
+    os.mkfifo(path)
+
+
+def link_to_zeros(path):
+    path.symlink_to("/dev/zero")
+
+
+def link_to_itself(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["state.npz", "manifest.json"])
+@pytest.mark.parametrize(
+    "make", [make_folder, make_fifo, link_to_zeros, link_to_itself]
+)
+def test_what_is_no_file_is_damaged(job, name, make):
+    save(job, state(1), state(2))
+    path = job.checkpoint(2) / name
+    path.unlink()
+    make(path)
+    found, damaged = checkpoint.find_newest(job)
+    assert (found.step, [*damaged]) == (1, [2])
+    assert str(damaged[2]).startswith(f"{name} is ")
+
+
+def test_looking_for_the_newest_changes_nothing(job):
+    save(job, state(1), state(2))
+    delete(job.checkpoint(2) / "state.npz")
+    before = sorted(job.root.rglob("*"))
+    checkpoint.find_newest(job)
+    assert sorted(job.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step-00000002", "step-2", "step-0000009\n", "step-\u0660000009", "x"],
+)
+def test_a_folder_with_another_name_is_no_checkpoint(job, name):
+    save(job, state(1), state(2))
+    shutil.copytree(job.checkpoint(2), job.checkpoints / name)
+    assert checkpoint.list_steps(job) == [1, 2]
+
+
+@pytest.mark.parametrize("make", [link_to_zeros, make_fifo, delete])
+def test_what_is_no_folder_is_not_an_empty_one(job, tmp_path, make):
+    if make is delete:
+        job.checkpoints.symlink_to(tmp_path / "nothing")
+    else:
+        make(job.checkpoints)
+    with pytest.raises(JobDirError, match="checkpoints is no folder"):
+        checkpoint.list_steps(job)
