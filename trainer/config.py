@@ -241,7 +241,6 @@ class TrainConfig:
         not_tuned="the trial with the least test loss would be the luckiest, "
         "not the best; train the best again with other seeds",
         minimum=0,
-        maximum=MOST,
         common=True,
     )
     strategy: str = setting(

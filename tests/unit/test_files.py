@@ -1,3 +1,6 @@
+import os
+import pathlib
+
 import pytest
 
 from trainer import files
@@ -37,3 +40,24 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     (tmp_path / "1").mkdir()
     files.remove_unfinished(tmp_path)
     assert names(tmp_path) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pathlib.Path.mkdir,
+        pathlib.Path.touch,
+        # Whoever opens it waits for a writer.
+        os.mkfifo,
+        lambda path: path.symlink_to("/"),
+        lambda path: path.symlink_to(path),
+    ],
+)
+def test_a_new_folder_replaces_whatever_had_its_name(tmp_path, make):
+    make(tmp_path / "1")
+    make(tmp_path / f"{files.TEMPORARY_PREFIX}left")
+    with files.new_folder(tmp_path / "1") as unfinished:
+        (unfinished / "new").write_text("new")
+    files.remove_unfinished(tmp_path)
+    assert names(tmp_path) == ["1"]
+    assert names(tmp_path / "1") == ["new"]
