@@ -140,7 +140,7 @@ def check_value(name, kind, value, limits):
         raise ConfigError(
             f"--{name}={value} is not one of {', '.join(choices)}."
         )
-    if isinstance(value, float) and not math.isfinite(value):
+    if kind is float and not _is_finite(value):
         raise ConfigError(f"--{name}={value} is not a finite number.")
     if minimum is not None and value < minimum:
         raise ConfigError(
@@ -152,3 +152,11 @@ def check_value(name, kind, value, limits):
         )
     if above is not None and value <= above:
         raise ConfigError(f"--{name}={value} must be above {above}.")
+
+
+def _is_finite(value):
+    """Whether a number is one that a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # An int.
+        return False

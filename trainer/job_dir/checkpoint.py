@@ -9,12 +9,12 @@ disk, and becomes visible by one rename: `checkpoint_writer.py`.
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import re
 import zipfile
-from itertools import count
 
 import numpy as np
 
@@ -199,7 +199,7 @@ def _is_manifest(manifest):
         )
         # Manifests of an earlier version do not say it.
         and (rows is None or isinstance(rows, dict))
-        and all(stored.is_count(count) for count in (rows or {}).values())
+        and all(map(stored.is_count, (rows or {}).values()))
         and isinstance(state, dict)
         and stored.is_count(state.get("bytes"))
         and isinstance(state.get("sha256"), str)
@@ -332,10 +332,12 @@ def set_aside(job, damaged, used, console):
         folder = job.checkpoint(step)
         job.damaged.mkdir(exist_ok=True)
         # The same step may have been damaged before.
-        names = (f"{folder.name}.{n}" if n else folder.name for n in count())
+        names = (f"{folder.name}.{n}" for n in itertools.count(1))
         kept = next(
             path
-            for path in map(job.damaged.joinpath, names)
+            for path in map(
+                job.damaged.joinpath, itertools.chain([folder.name], names)
+            )
             if not stored.is_there(path)
         )
         os.rename(folder, kept)

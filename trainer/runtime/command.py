@@ -103,8 +103,14 @@ def _sentence_of(error):
     if isinstance(error, MemoryError):
         return _NO_MEMORY
     if isinstance(error, UnicodeEncodeError):
+        character = error.object[error.start]
+        if "\ud800" <= character <= "\udfff":
+            return (
+                f"A name or a value has {character!a}, which is left of bytes "
+                "that are no UTF-8; give it in UTF-8."
+            )
         return (
-            f"What is to be printed has {error.object[error.start]!a}, which "
+            f"What is to be printed has {character!a}, which "
             f"the encoding of the output, {error.encoding}, does not have; set "
             "PYTHONIOENCODING=utf-8 and run the same command again."
         )

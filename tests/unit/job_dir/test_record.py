@@ -62,6 +62,8 @@ def test_settings_that_this_version_does_not_have_are_named(job):
         ("deterministic", 1, "--deterministic=1 is a int; expected bool."),
         ("seed", -1, "--seed=-1 is too small"),
         ("learning_rate", float("inf"), "is not a finite number."),
+        ("beta", 10**400, "is not a finite number."),
+        ("epochs", 10**400, "is too large; the most is"),
         ("reconstruction_loss", ["mse"], "is a list; expected str."),
         ("binarize", "static", "is not one of none, dynamic."),
     ],

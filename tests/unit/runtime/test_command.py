@@ -173,6 +173,10 @@ def test_what_an_output_cannot_hold_is_one_sentence(capsys):
     said, exit_code = said_of(error, capsys)
     assert exit_code == 1
     assert said.startswith("ERROR: What is to be printed has '\\xfc', which")
+    error = UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "?")
+    said, exit_code = said_of(error, capsys)
+    assert exit_code == 1
+    assert said.startswith("ERROR: A name or a value has '\\udcff', which is")
 
 
 @pytest.mark.parametrize(

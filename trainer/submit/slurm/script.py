@@ -65,7 +65,7 @@ def add_flags(flags):
         "venv",
         sys.prefix,
         "virtual environment of the trainer, where all machines see it; not "
-        "used with --image, a .sif file or docker://… that Apptainer runs",
+        "used with --image, a .sif file or docker://NAME that Apptainer runs",
         title=title,
         unit="folder",
     )
