@@ -159,16 +159,16 @@ def _refuse_lengths(text, segments, path_bytes, flag):
             f"{flag}={_shown(text)} has a name of {longest} bytes; a file "
             f"system holds {_NAME_BYTES} at most. Give a shorter one."
         )
-    if len(segments) > _MOST_FOLDERS:
-        raise ConfigError(
-            f"{flag}={_shown(text)} has {len(segments)} folders within each "
-            f"other; the most is {_MOST_FOLDERS}. Give a shorter one."
-        )
     length = len(text.encode())
     if length > path_bytes:
         raise ConfigError(
             f"{flag}={_shown(text)} has {length} bytes, of which {path_bytes} "
             "can be held at most; give a shorter one."
+        )
+    if len(segments) > _MOST_FOLDERS:
+        raise ConfigError(
+            f"{flag}={_shown(text)} has {len(segments)} folders within each "
+            f"other; the most is {_MOST_FOLDERS}. Give a shorter one."
         )
 
 
