@@ -11,15 +11,14 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import os
 import re
-import zipfile
 
 import numpy as np
 
 from trainer import files, stored
 from trainer.errors import JobDirError
+from trainer.job_dir import arrays as arrays_lib
 from trainer.job_dir.layout import checkpoint_name
 
 _FOLDER = re.compile(r"step-([0-9]{7,})")
@@ -228,64 +227,17 @@ def read(folder):
         raise DamagedCheckpointError(f"{STATE} {error}") from error
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
+    try:
+        variables = arrays_lib.parse(content)
+    except arrays_lib.NoArraysError as error:
+        raise DamagedCheckpointError(f"{STATE} holds {error}") from error
     return Checkpoint(
         step=manifest["step"],
         due=tuple(manifest["due"]),
         test_loss=manifest["test_loss"],
-        variables=_variables(content),
+        variables=variables,
         rows=manifest.get("rows"),
     )
-
-
-def _variables(content):
-    """Returns the arrays of a state file by name, all of them finite.
-
-    Nothing is allocated that the file only claims to hold.
-
-    Raises:
-        DamagedCheckpointError: `write` did not write it.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as state:
-            names = state.namelist()
-            if any(
-                each.compress_type != zipfile.ZIP_STORED
-                or each.file_size > len(content)
-                for each in state.infolist()
-            ) or len(set(names)) < len(names):
-                raise ValueError("it is not as NumPy writes it")
-            variables = {
-                name.removesuffix(".npy"): _array(state.read(name))
-                for name in names
-            }
-    except MemoryError:
-        raise
-    # The readers of ZIP files and of arrays raise anything for nonsense.
-    except Exception as error:
-        raise DamagedCheckpointError(
-            f"{STATE} holds no arrays: {error}"
-        ) from error
-    for name, array in variables.items():
-        if not np.all(np.isfinite(array)):
-            raise DamagedCheckpointError(
-                f"{STATE} holds NaN or infinity in {name}"
-            )
-    return variables
-
-
-def _array(content):
-    """Returns the array of numbers in the bytes of a NumPy file."""
-    stream = io.BytesIO(content)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[np.lib.format.read_magic(stream)]
-    shape, _, dtype = read_header(stream)
-    expected = math.prod(shape) * dtype.itemsize
-    if dtype.kind not in "biuf" or len(content) - stream.tell() != expected:
-        raise ValueError(f"{dtype}{list(shape)} was not expected")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def find_newest(job):
