@@ -9,6 +9,12 @@ from trainer.errors import JobDirError
 # A row has a few hundred.
 _LINE_BYTES = 2**16
 _LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
+_OTHER_NUMBERS = (
+    "kl_weight",
+    "learning_rate",
+    "images_per_second",
+    "active_units",
+)
 
 
 def read_rows(path):
@@ -41,7 +47,12 @@ def _row(line, place):
         raise _no_row(place, error) from error
     if not isinstance(row, dict):
         raise _no_row(place, "is no object")
-    numbers = [name for name in row if name != "split"]
+    # Of a name that this version does not know, a text may be the value.
+    numbers = [
+        name
+        for name, value in row.items()
+        if name in _OTHER_NUMBERS or not isinstance(value, str)
+    ]
     expected = ["step", "epoch", *_LOSSES]
     if not isinstance(row.get("split"), str):
         raise _no_row(place, "has no split")
