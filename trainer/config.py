@@ -7,9 +7,20 @@ what a search may tune are derived from the declarations.
 import dataclasses
 
 from trainer import places
-from trainer.declaration import ROLES, check_value, declared, setting
+from trainer.declaration import (
+    MOST,
+    ROLES,
+    check_value,
+    declared,
+    setting,
+)
 from trainer.errors import ConfigError
 
+# Of a shape in TensorFlow's operations for random numbers, and of a count of
+# steps in one call: an int32.
+_MOST_IN_SHAPE = 2**31 - 1
+# TensorFlow needs minutes to make as many devices of a CPU.
+_MOST_VIRTUAL_DEVICES = 1024
 # Why a search for the least test loss leaves a setting alone.
 _NOT_BETTER = "it decides how a result is computed, not how good it is"
 _OTHER_DATA = "trials would be compared on other data"
@@ -125,6 +136,7 @@ class TrainConfig:
         not_tuned="",
         unit="images",
         minimum=1,
+        maximum=_MOST_IN_SHAPE,
         common=True,
     )
     latent_dim: int = setting(
@@ -135,6 +147,7 @@ class TrainConfig:
         not_tuned="",
         unit="units",
         minimum=1,
+        maximum=_MOST_IN_SHAPE,
         common=True,
     )
     initial_units: int = setting(
@@ -245,6 +258,7 @@ class TrainConfig:
         group="Devices",
         role="run",
         minimum=0,
+        maximum=_MOST_VIRTUAL_DEVICES,
     )
     cluster_timeout_seconds: float = setting(
         600.0,
@@ -291,6 +305,7 @@ class TrainConfig:
         role="run",
         unit="steps",
         minimum=0,
+        maximum=_MOST_IN_SHAPE,
     )
     # A resume may say in another word what came out of auto; that it comes
     # out the same is for `JobDir.check_resume` to say.
@@ -467,7 +482,7 @@ class TrainConfig:
             first, last = (int(part) for part in self.profile_steps.split(","))
         except ValueError:
             first, last = 0, 0
-        if not 1 <= first <= last:
+        if not 1 <= first <= last <= MOST:
             raise ConfigError(
                 f"--profile_steps={self.profile_steps} is not FIRST,LAST with "
                 "1 <= FIRST <= LAST, for instance 10,20."

@@ -24,6 +24,8 @@ GROUPS = (
     "Checkpoints and logs",
 )
 _TYPES = (bool, int, float, str)
+# What an int of TensorFlow holds.
+MOST = 2**63 - 1
 
 
 def setting(
@@ -36,6 +38,7 @@ def setting(
     unit="",
     choices=(),
     minimum=None,
+    maximum=None,
     above=None,
     common=False,
 ):
@@ -52,6 +55,8 @@ def setting(
             empty where that says nothing.
         choices: tuple of str, all that it may be; empty for any.
         minimum: the least that it may be; None for any.
+        maximum: the most that it may be; None for `MOST` of an int, and for
+            any of another type.
         above: what it must be more than; None for any.
         common: bool, whether people use it first.
     """
@@ -67,6 +72,7 @@ def setting(
             "unit": unit,
             "choices": choices,
             "minimum": minimum,
+            "maximum": maximum,
             "above": above,
             "common": common,
         },
@@ -111,15 +117,17 @@ def check_value(name, kind, value, limits):
         name: str, of the flag.
         kind: bool, int, float or str.
         value: anything.
-        limits: a mapping with `choices`, `minimum` and `above`, as `setting`
-            takes them.
+        limits: a mapping with `choices`, `minimum`, `maximum` and `above`, as
+            `setting` takes them.
 
     Raises:
         ConfigError: the message says what is expected.
     """
-    choices, minimum, above = (
-        limits[limit] for limit in ("choices", "minimum", "above")
+    choices, minimum, maximum, above = (
+        limits[limit] for limit in ("choices", "minimum", "maximum", "above")
     )
+    if kind is int and maximum is None:
+        maximum = MOST
     kinds = (int, float) if kind is float else kind
     if not isinstance(value, kinds) or (
         isinstance(value, bool) and kind is not bool
@@ -132,11 +140,23 @@ def check_value(name, kind, value, limits):
         raise ConfigError(
             f"--{name}={value} is not one of {', '.join(choices)}."
         )
-    if isinstance(value, float) and not math.isfinite(value):
+    if kind is float and not _is_finite(value):
         raise ConfigError(f"--{name}={value} is not a finite number.")
     if minimum is not None and value < minimum:
         raise ConfigError(
             f"--{name}={value} is too small; the least is {minimum}."
         )
+    if maximum is not None and value > maximum:
+        raise ConfigError(
+            f"--{name}={value} is too large; the most is {maximum}."
+        )
     if above is not None and value <= above:
         raise ConfigError(f"--{name}={value} must be above {above}.")
+
+
+def _is_finite(value):
+    """Whether a number is one that a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # An int.
+        return False

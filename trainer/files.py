@@ -110,6 +110,15 @@ def unfinished_folder(path):
         os.close(descriptor)
 
 
+def remove(path):
+    """Removes a folder with all that is in it, or whatever has its name."""
+    # rmtree would open a FIFO, and wait for ever.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_unfinished(folder):
     """Removes what killed writers left behind in `folder`.
 
@@ -117,6 +126,10 @@ def remove_unfinished(folder):
     find that out.
     """
     for path in pathlib.Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
+        if path.is_symlink():
+            # Not of a writer of ours, and nothing is lost with it.
+            path.unlink(missing_ok=True)
+            continue
         try:
             # No link is followed, and no pipe waited for.
             descriptor = os.open(
@@ -129,10 +142,7 @@ def remove_unfinished(folder):
         except OSError:
             continue
         else:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
         finally:
             os.close(descriptor)
 
@@ -149,7 +159,7 @@ def _replace_folder(unfinished, path):
             return False
         raise
     finally:
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove(replaced)
     return True
 
 

@@ -4,7 +4,13 @@ import contextlib
 import dataclasses
 import time
 
-from trainer import __version__, files, hang, training as training_lib
+from trainer import (
+    __version__,
+    files,
+    hang,
+    stored,
+    training as training_lib,
+)
 from trainer.data import sources
 from trainer.distributed import devices, peers as peers_lib, secret
 from trainer.errors import (
@@ -101,7 +107,7 @@ def _lead(session):
     config, console = session.config, session.console
     report_trial = platform.trial_reporter()
     with open_to_write(config, console, session.stop) as job:
-        start = _find_start(job, config, console)
+        start, damaged = _find_start(job, config)
         finished = _is_finished(job, config, start)
         session.tell(
             "start",
@@ -114,6 +120,7 @@ def _lead(session):
             start.variables,
         )
         if finished:
+            checkpoint_lib.set_aside(job, damaged, start, console)
             console.line(f"Finished: {job.location} is at step {start.step}.")
             # A trial that Vertex starts again must say its result again.
             report_trial(job.finished()["test_metrics"])
@@ -123,7 +130,7 @@ def _lead(session):
             if start.step
             else f"New job in {job.location}."
         )
-        training = _prepare_to_lead(session, job, start)
+        training = _prepare_to_lead(session, job, start, damaged)
         console.line(
             f"Training on {len(training.data.train_images):,} images of "
             f"{training.data.name} with {training.cluster.describe()}, step "
@@ -145,8 +152,12 @@ def _lead(session):
                 return _finish(session, job, training, recorder, started)
 
 
-def _prepare_to_lead(session, job, start):
-    """Returns the `Training`, once all workers have what it needs."""
+def _prepare_to_lead(session, job, start, damaged):
+    """Returns the `Training`, once all workers have what it needs.
+
+    Nothing is written before all is checked, so that a start that is refused
+    changes nothing.
+    """
     config = session.config
     cluster = devices.connect(config, session.topology)
     session.stop.check()
@@ -161,17 +172,19 @@ def _prepare_to_lead(session, job, start):
     if job.exists:
         job.check_resume(data, jit_compile)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
-    job.write_record(config, data, jit_compile, cluster)
-    run_cards.write(job, data.held_out)
     if session.peers:
         session.peers.tell("data", _fingerprint(data, jit_compile, cluster))
         session.peers.hear("ready")
+    training = training_lib.build(
+        session, cluster, data, jit_compile, job.arithmetic(), start
+    )
+    checkpoint_lib.set_aside(job, damaged, start, session.console)
+    job.write_record(config, data, jit_compile, cluster)
+    run_cards.write(job, data.held_out)
     job.finished_path.unlink(missing_ok=True)
     job.start_publishing()
     session.stop.check()
-    return training_lib.build(
-        session, cluster, data, jit_compile, job.arithmetic(), start
-    )
+    return training
 
 
 def _follow(session):
@@ -238,14 +251,19 @@ def _fingerprint(data, jit_compile, cluster):
     }
 
 
-def _find_start(job, config, console):
-    """Returns the checkpoint to start from: of step 0 for a new job."""
+def _find_start(job, config):
+    """Returns the checkpoint to start from, and the newer ones.
+
+    It is that of step 0 for a new job. The newer ones are damaged: a dict of
+    what is wrong, by step.
+    """
     nothing = Checkpoint(step=0, due=(), test_loss=None, variables={})
     if config.resume == "never" and not job.is_empty():
         raise ConfigError(
             f"--resume=never, but {job.location} is not empty; give another "
             "--job_dir, or --resume=auto to go on with it."
         )
+    job.check_folders()
     if not job.exists:
         steps = checkpoint_lib.list_steps(job)
         if steps:
@@ -254,27 +272,34 @@ def _find_start(job, config, console):
                 f"{', '.join(map(str, steps))} but no config.json to say what "
                 "they are of; restore it, or give another --job_dir."
             )
+        # The job would write its own in their place.
+        for path in (job.metrics_path, job.finished_path):
+            if stored.is_there(path):
+                raise JobDirError(
+                    f"{job.location} holds {path.name} but no config.json to "
+                    "say what it is of; restore it, or give another --job_dir."
+                )
         if config.resume == "must":
             raise ConfigError(
                 f"--resume=must, but {job.location} holds no job; check "
                 "--job_dir, or use --resume=auto to start one."
             )
-        return nothing
+        return nothing, {}
     sources.check_folder(config, job.check_settings(config))
-    start = checkpoint_lib.restore_newest(job, console)
+    start, damaged = checkpoint_lib.find_newest(job)
     if start is None:
-        return nothing
-    steps = checkpoint_lib.list_steps(job)
+        rows.read_rows(job.metrics_path)
+        return nothing, {}
+    steps = [s for s in checkpoint_lib.list_steps(job) if s <= start.step]
     # Before anything is written that would rest on these rows.
     rows.check_rows(job, start, checkpoint_lib.test_losses(job, steps))
-    return start
+    return start, damaged
 
 
 def _is_finished(job, config, start):
-    if not job.finished_path.exists():
+    if job.finished() is None:
         return False
-    examples = job.record()["data"]["train_examples"]
-    schedule = Schedule.of(config, examples)
+    schedule = Schedule.of(config, job.of_data("train_examples"))
     return start.step >= schedule.total_steps and not start.due
 
 

@@ -3,9 +3,7 @@
 import dataclasses
 
 from trainer.errors import InterruptedJobError, NonFiniteError
-
-# What a stop signal leaves to the session that goes on from the checkpoint.
-_CAN_WAIT = ("evaluation", "images")
+from trainer.job_dir.checkpoint import CAN_WAIT
 
 
 @dataclasses.dataclass
@@ -77,12 +75,12 @@ def train(
         # Work: what is due at this step, unless a signal comes in between.
         try:
             for name in [name for name in works if name in due]:
-                if name in _CAN_WAIT:
+                if name in CAN_WAIT:
                     workers.check()
                 works[name](moment)
         except InterruptedJobError:
             # All of it is done once more: a resume drops the rows of this step.
-            moment.due = tuple(name for name in _CAN_WAIT if name in due)
+            moment.due = tuple(name for name in CAN_WAIT if name in due)
 
         # Save: now and then, the best, and before the job stops.
         if save and (
@@ -104,8 +102,8 @@ def _check_finite(losses, first_step, last_step):
     if not losses.pop("finite"):
         raise NonFiniteError(
             f"A loss became NaN or infinite between steps {first_step} and "
-            f"{last_step}; the last checkpoint before is kept. Try a lower "
-            "--learning_rate."
+            f"{last_step}; no state after them was saved. Try a lower "
+            "--learning_rate, in another --job_dir: a job keeps its own."
         )
 
 

@@ -18,6 +18,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
 _OBJECT_BYTES, _FILE_NAME_BYTES = 1024, 200
 # Of Linux: NAME_MAX and PATH_MAX.
 _NAME_BYTES, _PATH_BYTES = 255, 4096
+# Python makes them by a function that calls itself for each.
+_MOST_FOLDERS = 500
 _READABLE_CHARACTERS = 60
 _SHOWN_CHARACTERS = 100
 
@@ -162,6 +164,11 @@ def _refuse_lengths(text, segments, path_bytes, flag):
         raise ConfigError(
             f"{flag}={_shown(text)} has {length} bytes, of which {path_bytes} "
             "can be held at most; give a shorter one."
+        )
+    if len(segments) > _MOST_FOLDERS:
+        raise ConfigError(
+            f"{flag}={_shown(text)} has {len(segments)} folders within each "
+            f"other; the most is {_MOST_FOLDERS}. Give a shorter one."
         )
 
 

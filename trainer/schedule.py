@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from trainer.declaration import MOST
 from trainer.errors import ConfigError
 
 
@@ -23,7 +24,8 @@ class Schedule:
         """Returns the schedule of a config.
 
         Raises:
-            ConfigError: the batch is larger than the data set.
+            ConfigError: the batch is larger than the data set, or the steps
+                are more than can be counted.
         """
         steps_per_epoch = train_examples // config.batch_size
         if steps_per_epoch == 0:
@@ -35,6 +37,11 @@ class Schedule:
         total_steps = config.epochs * steps_per_epoch
         if config.max_steps:
             total_steps = min(total_steps, config.max_steps)
+        if total_steps > MOST:
+            raise ConfigError(
+                f"--epochs={config.epochs} of {steps_per_epoch} steps are "
+                f"{total_steps} steps; the most is {MOST}."
+            )
         return cls(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
     def epoch_of(self, step):

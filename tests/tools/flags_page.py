@@ -72,6 +72,8 @@ def _values(field):
     values = field.metadata.get("unit") or _TYPES[field.type]
     if field.metadata["minimum"]:
         values += f", at least {field.metadata['minimum']}"
+    if field.metadata["maximum"] is not None:
+        values += f", at most {field.metadata['maximum']}"
     if field.metadata["above"] is not None:
         values += f", above {field.metadata['above']}"
     return values

@@ -1,6 +1,7 @@
 import concurrent.futures
 import errno
 import os
+import pathlib
 
 import pytest
 
@@ -129,3 +130,24 @@ def test_of_two_that_replace_a_folder_at_once_neither_fails(tmp_path):
             future.result()
     assert names(tmp_path) == ["1"]
     assert (path / "whose").read_text().endswith(" 19")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pathlib.Path.mkdir,
+        pathlib.Path.touch,
+        # Whoever opens it waits for a writer.
+        os.mkfifo,
+        lambda path: path.symlink_to("/"),
+        lambda path: path.symlink_to(path),
+    ],
+)
+def test_a_new_folder_replaces_whatever_had_its_name(tmp_path, make):
+    make(tmp_path / "1")
+    make(tmp_path / f"{files.TEMPORARY_PREFIX}left")
+    with files.new_folder(tmp_path / "1") as unfinished:
+        (unfinished / "new").write_text("new")
+    files.remove_unfinished(tmp_path)
+    assert names(tmp_path) == ["1"]
+    assert names(tmp_path / "1") == ["new"]

@@ -36,6 +36,7 @@ def test_a_place_is_a_folder_here_or_in_a_bucket(text, bucket, path):
 
 
 REFUSED = {
+    "a/" * 501: "folders within each other; the most is 500",
     "": "is empty",
     "s3://bucket/a": "the scheme s3:, which is not known here",
     "file:///tmp/a": "the scheme file:",

@@ -1,9 +1,8 @@
 """Command: one page with all that came out of a job."""
 
-import json
 import sys
 
-from trainer import files
+from trainer import files, stored
 from trainer.runtime.command import run_command
 from trainer.runtime.flags import Usage, new_job_flags
 
@@ -68,11 +67,11 @@ def _evaluation(job, console):
     """Returns what `vae-evaluate` found; nothing if it has not run."""
     path = job.evaluation_path
     try:
-        evaluation = json.loads(path.read_bytes())
+        evaluation = stored.read_json(path)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        console.warning(f"{path} is not JSON ({error}), and is left out.")
+    except stored.UnreadableError as error:
+        console.warning(f"{path} {error}, and is left out.")
         return {}
     if not isinstance(evaluation, dict):
         console.warning(f"{path} is not a JSON object, and is left out.")

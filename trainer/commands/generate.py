@@ -13,6 +13,8 @@ _USAGE = Usage(
     "manifold, classes, reconstructions, interpolations and traversals.",
     example="vae-generate --job_dir=runs/vae --checkpoint=best --rows=10",
 )
+# Their square is a count of TensorFlow's random numbers, an int32.
+_MOST_ROWS = 46_340
 
 
 def main():
@@ -28,7 +30,11 @@ def _parse(arguments):
     flags = new_job_flags(_USAGE)
     flags.add("seed", 0, "seed of the draws from the prior", minimum=0)
     flags.add(
-        "rows", 30, "rows and columns of the grid and the manifold", minimum=1
+        "rows",
+        30,
+        "rows and columns of the grid and the manifold",
+        minimum=1,
+        maximum=_MOST_ROWS,
     )
     flags.add(
         "format",

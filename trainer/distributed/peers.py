@@ -11,13 +11,13 @@ import os
 import socket
 import threading
 import time
-import zipfile
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.distributed import messages, rendezvous
 from trainer.errors import PeerLostError, TrainerError
+from trainer.job_dir import arrays as arrays_lib
 from trainer.runtime import platform
 
 # A worker that is silent for this long is lost. TensorFlow needs 8 to 9
@@ -312,12 +312,10 @@ class Peers:
 def _arrays(payload):
     """Returns the arrays of a message, by name."""
     try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return arrays_lib.parse(payload)
+    except arrays_lib.NoArraysError as error:
         raise PeerLostError(
-            f"What another worker sent is not what it should be ({error}); "
-            "start all workers again."
+            f"What another worker sent is {error}; start all workers again."
         ) from error
 
 

@@ -9,21 +9,24 @@ disk, and becomes visible by one rename: `checkpoint_writer.py`.
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
-import math
 import os
 import re
-import zipfile
 
 import numpy as np
 
-from trainer import files
+from trainer import files, stored
 from trainer.errors import JobDirError
+from trainer.job_dir import arrays as arrays_lib
 from trainer.job_dir.layout import checkpoint_name
 
-_FOLDER = re.compile(r"step-(\d{7,})$")
+_FOLDER = re.compile(r"step-([0-9]{7,})")
 STATE, _MANIFEST = "state.npz", "manifest.json"
 _FORMAT = 1
+_MANIFEST_BYTES = 2**20
+# The work of a step that a signal may leave to the next session.
+CAN_WAIT = ("evaluation", "images")
 
 
 class DamagedCheckpointError(Exception):
@@ -68,14 +71,18 @@ def assign(variables, arrays, source):
     for name, variable in variables.items():
         array = arrays.get(name)
         if array is None:
-            raise JobDirError(f"{source} holds no variable {name}.")
+            raise JobDirError(
+                f"{source} holds no variable {name}, which this model has; "
+                "restore its checkpoint, or give another --job_dir."
+            )
         if (
             array.shape != tuple(variable.shape)
             or array.dtype != variable.dtype
         ):
             raise JobDirError(
                 f"{source}: {name} is {array.dtype}{list(array.shape)}; this "
-                f"model expects {variable.dtype}{list(variable.shape)}."
+                f"model expects {variable.dtype}{list(variable.shape)}. "
+                "Restore its checkpoint, or give another --job_dir."
             )
         variable.assign(array)
 
@@ -86,12 +93,24 @@ def list_steps(job):
     Raises:
         OSError: the folder could not be looked at. That is never the same as
             an empty one.
+        JobDirError: something else has its name.
     """
     try:
         names = os.listdir(job.checkpoints)
-    except FileNotFoundError:
-        return []
-    return sorted(int(m[1]) for name in names if (m := _FOLDER.match(name)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not stored.is_there(job.checkpoints):
+            return []
+        raise JobDirError(
+            f"{job.location}/checkpoints is no folder; restore it, or give "
+            "another --job_dir."
+        ) from error
+    matches = filter(None, map(_FOLDER.fullmatch, names))
+    # One with more zeros is not of this job: two would have the same step.
+    return sorted(
+        int(match[1])
+        for match in matches
+        if match[0] == checkpoint_name(int(match[1]))
+    )
 
 
 def write(folder, checkpoint):
@@ -140,19 +159,50 @@ def read_manifest(folder):
         DamagedCheckpointError: it is missing or not what was written.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-        digest = manifest["sha256"]
+        manifest = stored.read_json(folder / _MANIFEST, _MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedCheckpointError(f"{_MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpointError(f"{_MANIFEST} is not whole") from error
-    if digest != _manifest_digest(manifest):
+    except stored.UnreadableError as error:
+        raise DamagedCheckpointError(f"{_MANIFEST} {error}") from error
+    if not isinstance(manifest, dict) or "sha256" not in manifest:
+        raise DamagedCheckpointError(f"{_MANIFEST} is not whole")
+    if manifest["sha256"] != _manifest_digest(manifest):
         raise DamagedCheckpointError(f"{_MANIFEST} has the wrong checksum")
+    if not _is_manifest(manifest):
+        raise DamagedCheckpointError(f"{_MANIFEST} is not that of a checkpoint")
     if folder.name != checkpoint_name(manifest["step"]):
         raise DamagedCheckpointError(
             f"{_MANIFEST} is that of step {manifest['step']}"
         )
     return manifest
+
+
+def _is_manifest(manifest):
+    """Whether a manifest says what `write_manifest` writes.
+
+    The checksum does not tell: anyone can compute it.
+    """
+    due, rows = manifest.get("due"), manifest.get("rows", {})
+    files_by_name = manifest.get("files")
+    state = isinstance(files_by_name, dict) and files_by_name.get(STATE)
+    return (
+        stored.is_count(manifest.get("format"))
+        and manifest["format"] == _FORMAT
+        and stored.is_count(manifest.get("step"), least=1)
+        and isinstance(due, list)
+        and all(name in CAN_WAIT for name in due)
+        and "test_loss" in manifest
+        and (
+            manifest["test_loss"] is None
+            or stored.is_number(manifest["test_loss"])
+        )
+        # Manifests of an earlier version do not say it.
+        and (rows is None or isinstance(rows, dict))
+        and all(map(stored.is_count, (rows or {}).values()))
+        and isinstance(state, dict)
+        and stored.is_count(state.get("bytes"))
+        and isinstance(state.get("sha256"), str)
+    )
 
 
 def read(folder):
@@ -164,18 +214,23 @@ def read(folder):
     manifest = read_manifest(folder)
     expected = manifest["files"][STATE]
     try:
-        content = (folder / STATE).read_bytes()
+        with stored.open_file(folder / STATE) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected["bytes"]:
+                raise DamagedCheckpointError(
+                    f"{STATE} has {size} bytes, expected {expected['bytes']}"
+                )
+            content = file.read()
     except FileNotFoundError as error:
         raise DamagedCheckpointError(f"{STATE} is missing") from error
-    if len(content) != expected["bytes"]:
-        raise DamagedCheckpointError(
-            f"{STATE} has {len(content)} bytes, expected {expected['bytes']}"
-        )
+    except stored.UnreadableError as error:
+        raise DamagedCheckpointError(f"{STATE} {error}") from error
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise DamagedCheckpointError(f"{STATE} has the wrong checksum")
-    _refuse_packed(content)
-    with np.load(io.BytesIO(content), allow_pickle=False) as state:
-        variables = {name: state[name] for name in state.files}
+    try:
+        variables = arrays_lib.parse(content)
+    except arrays_lib.NoArraysError as error:
+        raise DamagedCheckpointError(f"{STATE} holds {error}") from error
     return Checkpoint(
         step=manifest["step"],
         due=tuple(manifest["due"]),
@@ -185,38 +240,63 @@ def read(folder):
     )
 
 
-def restore_newest(job, console):
+def find_newest(job):
     """Returns the newest whole `Checkpoint` of a claimed job, or None.
 
-    Damaged ones that are newer are named in a warning and moved to the
-    job's `damaged` folder, so that their step can be saved again.
+    Nothing is changed: whoever goes on from it calls `set_aside`.
+
+    Returns:
+        (checkpoint, damaged): a dict of `DamagedCheckpointError` by step, of
+        those that are newer.
 
     Raises:
-        JobDirError: there are checkpoints, and all are damaged. Nothing is
-            moved then, and the job does not start over.
+        JobDirError: there are checkpoints, and all are damaged. The job does
+            not start over.
     """
-    damaged = []
+    damaged = {}
     for step in reversed(list_steps(job)):
         try:
-            checkpoint = read(job.checkpoint(step))
+            return read(job.checkpoint(step)), damaged
         except DamagedCheckpointError as error:
-            damaged.append((step, error))
-            continue
-        for damaged_step, error in damaged:
-            kept = _set_aside(job, damaged_step)
-            console.warning(
-                f"The checkpoint of step {damaged_step} is damaged ({error}); "
-                f"moved to {kept}, going back to step {step}."
-            )
-        return checkpoint
+            damaged[step] = error
     if damaged:
-        reasons = "; ".join(f"step {step}: {error}" for step, error in damaged)
+        reasons = "; ".join(
+            f"step {step}: {error}" for step, error in damaged.items()
+        )
         raise JobDirError(
             f"Every checkpoint in {job.location}/checkpoints is damaged "
             f"({reasons}); nothing was changed. Restore one from a backup, or "
             "start anew in another --job_dir."
         )
-    return None
+    return None, damaged
+
+
+def set_aside(job, damaged, used, console):
+    """Moves damaged checkpoints away, so that their steps are saved again.
+
+    Args:
+        job: a claimed `JobDir`, which gets them in its `damaged` folder.
+        damaged: as from `find_newest`; each is named in a warning.
+        used: the `Checkpoint` that the job goes on from.
+        console: a `Console`.
+    """
+    for step, error in damaged.items():
+        folder = job.checkpoint(step)
+        job.damaged.mkdir(exist_ok=True)
+        # The same step may have been damaged before.
+        names = (f"{folder.name}.{n}" for n in itertools.count(1))
+        kept = next(
+            path
+            for path in map(
+                job.damaged.joinpath, itertools.chain([folder.name], names)
+            )
+            if not stored.is_there(path)
+        )
+        os.rename(folder, kept)
+        console.warning(
+            f"The checkpoint of step {step} is damaged ({error}); moved to "
+            f"{kept}, going back to step {used.step}."
+        )
 
 
 def select(job, wanted):
@@ -282,60 +362,6 @@ def test_losses(job, steps):
         if manifest["test_loss"] is not None:
             losses[step] = manifest["test_loss"]
     return losses
-
-
-def _set_aside(job, step):
-    """Moves a damaged checkpoint out of the way; returns where it is now."""
-    folder = job.checkpoint(step)
-    job.damaged.mkdir(exist_ok=True)
-    taken = len(list(job.damaged.glob(f"{folder.name}*")))
-    target = job.damaged / (f"{folder.name}.{taken}" if taken else folder.name)
-    os.rename(folder, target)
-    return target
-
-
-def _refuse_packed(content):
-    """Refuses an archive that is larger in memory than it is on the disk.
-
-    Its checksum says nothing of that: who forges a manifest can forge both.
-
-    Args:
-        content: bytes of a state file, where nothing is compressed.
-
-    Raises:
-        DamagedCheckpointError: a member is compressed, promises more than the
-            archive holds, or is no array.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
-            promised = sum(member.file_size for member in members)
-            if promised > len(content) or any(
-                member.compress_type != zipfile.ZIP_STORED for member in members
-            ):
-                raise DamagedCheckpointError(
-                    f"{STATE} has {len(content)} bytes, which would become "
-                    f"{promised}: this package compresses nothing in it"
-                )
-            for member in members:
-                with archive.open(member) as file:
-                    _refuse_false_shape(file, member)
-    except (zipfile.BadZipFile, ValueError, RuntimeError) as error:
-        raise DamagedCheckpointError(
-            f"{STATE} is no archive of arrays ({error})"
-        ) from error
-
-
-def _refuse_false_shape(file, member):
-    """Refuses an array whose header promises more values than follow it."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    expected = file.tell() + math.prod(shape) * dtype.itemsize
-    if expected != member.file_size:
-        raise DamagedCheckpointError(
-            f"{member.filename} in {STATE} has {member.file_size} bytes, and "
-            f"its header promises {expected}"
-        )
 
 
 def _manifest_digest(manifest):

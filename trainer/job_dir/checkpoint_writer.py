@@ -149,5 +149,6 @@ def _refuse_non_finite(checkpoint):
             raise NonFiniteError(
                 f"{name} holds NaN or infinity after step {checkpoint.step}; "
                 "that state was not saved, and the checkpoints before it are "
-                "kept. Try a lower --learning_rate."
+                "kept. Try a lower --learning_rate, in another --job_dir: a "
+                "job keeps its own."
             )

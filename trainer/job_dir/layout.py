@@ -14,6 +14,8 @@ DAMAGED = "damaged"
 UNFINISHED = "unfinished"
 LOGS = "logs"
 TRAIN_LOGS = "logs/train"
+# Those of TensorBoard: a job has one of the last two.
+RUNS = (TRAIN_LOGS, "logs/test", "logs/validation")
 PLOTS = "plots"
 EXPORT = "export"
 # Where threads stood that hung: `hangs.py`.

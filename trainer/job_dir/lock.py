@@ -15,8 +15,10 @@ import errno
 import fcntl
 import functools
 import os
+import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 
@@ -26,6 +28,9 @@ from trainer.job_dir import layout
 # At each of them another start must make or remove the folder in between.
 _TRIES, _PAUSE_SECONDS = 100, 0.01
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+# Who holds it, as it stands in the file.
+_HOLDER = re.compile(r"process \d+ on \S+\n", re.ASCII)
+_HOLDER_BYTES = 512
 
 
 @contextlib.contextmanager
@@ -78,32 +83,35 @@ def _take(root, location, made):
             lock, is_new = _open(root, made)
         except (FileExistsError, NotADirectoryError) as error:
             raise JobDirError(
-                f"--job_dir={root} cannot be a folder: {_first_file(root)} is "
-                "a file. Give another --job_dir."
+                f"--job_dir={root} cannot be a folder: {_in_the_way(root)}. "
+                "Give another --job_dir."
             ) from error
         if lock is None:
             time.sleep(_PAUSE_SECONDS)
             continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            with lock:
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(lock)
+            holder = _read_holder(lock, root)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise JobDirError(
+                    f"{location} is in use by {holder or 'another process'}; "
+                    "wait until that job has ended, or give another --job_dir."
+                ) from error
+            # Whoever held it before may have removed it in the meantime.
+            if _is_in(root, lock):
+                lock.truncate(0)
                 lock.seek(0)
-                holder = lock.read().strip() or "another process"
-            raise JobDirError(
-                f"{location} is in use by {holder}; wait until that job has "
-                "ended, or give another --job_dir."
-            ) from error
-        # Whoever held it before may have removed it in the meantime.
-        if _is_in(root, lock):
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            lock.flush()
-            return lock, is_new
-        lock.close()
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                lock.flush()
+                undo.pop_all()
+                return lock, is_new
         time.sleep(_PAUSE_SECONDS)
     raise JobDirError(
-        f"--job_dir={root} is removed whenever it is made; give another one."
+        f"--job_dir={root} cannot be made: there can be no folder in "
+        f"{root.parent}, or something removes it at once. Give another "
+        "--job_dir."
     )
 
 
@@ -111,7 +119,7 @@ def _open(root, made):
     """As `_take`, not held yet; without a file if another start interfered."""
     path = root / layout.LOCK
     try:
-        return open(path, "r+", encoding="utf-8"), False
+        return _open_lock(path), False
     except FileNotFoundError:
         if not root.is_dir():
             return _make(root, made), True
@@ -119,6 +127,38 @@ def _open(root, made):
         return open(path, "x+", encoding="utf-8"), True
     except (FileExistsError, FileNotFoundError):
         return None, True
+
+
+def _open_lock(path):
+    """Opens a lock that is there, and nothing that only has its name.
+
+    What a link leads to would be emptied, and a FIFO would wait for ever.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _no_lock(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_lock(path)
+    return open(descriptor, "r+", encoding="utf-8", errors="replace")
+
+
+def _read_holder(lock, root):
+    """Returns who is said to hold a lock; empty if nobody is yet."""
+    text = lock.read(_HOLDER_BYTES)
+    if text and not _HOLDER.fullmatch(text):
+        raise _no_lock(root / layout.LOCK)
+    return text.strip()
+
+
+def _no_lock(path):
+    return JobDirError(
+        f"{path} is not the lock of a job, which is a file that names a "
+        "process; look at what it is, and remove it, or give another --job_dir."
+    )
 
 
 def _make(root, made):
@@ -222,7 +262,11 @@ def _aside(root):
     return root.with_name(f".claim-{uuid.uuid4().hex}")
 
 
-def _first_file(root):
-    """Returns which of a path and the folders around it is a file."""
-    paths = (*reversed(root.parents), root)
-    return next((path for path in paths if path.is_file()), root)
+def _in_the_way(root):
+    """Says which of a path and the folders around it is no folder."""
+    for path in (*reversed(root.parents), root):
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a link that leads nowhere"
+        if path.exists() and not path.is_dir():
+            return f"{path} is a file"
+    return f"{root} is in the way"

@@ -6,17 +6,16 @@ takes most of a second to import, so that comes late.
 """
 
 import contextlib
-import json
 import pathlib
-import shutil
 import uuid
 
-from trainer import files, places
+from trainer import files, places, stored
 from trainer.errors import JobDirError
 from trainer.job_dir import layout, lock
 from trainer.job_dir.bucket import staging
 from trainer.job_dir.record import Record
 
+_FINISHED_BYTES = 2**16
 _NOT_CONTENT = (layout.LOCK, staging.MACHINE_FILE, staging.MIRROR_FILE)
 
 
@@ -83,6 +82,10 @@ class JobDir:
         """As `Record.read`."""
         return self._record.read()
 
+    def of_data(self, name):
+        """As `Record.of_data`."""
+        return self._record.of_data(name)
+
     def id(self):
         """As `Record.id`."""
         return self._record.id()
@@ -112,8 +115,33 @@ class JobDir:
         self._record.write(config, data, jit_compile, cluster)
 
     def finished(self):
-        """Returns what `finished.json` says, the last test metrics."""
-        return json.loads(self.finished_path.read_text(encoding="utf-8"))
+        """Returns what `finished.json` says; None where there is none.
+
+        Raises:
+            JobDirError: it is not what the end of a job wrote.
+        """
+        path = self.finished_path
+        try:
+            finished = stored.read_json(path, _FINISHED_BYTES)
+        except FileNotFoundError:
+            return None
+        except stored.UnreadableError as error:
+            raise self._not_finished(error) from error
+        metrics = isinstance(finished, dict) and finished.get("test_metrics")
+        if not (
+            isinstance(metrics, dict)
+            and stored.is_count(metrics.get("step"), least=1)
+            and stored.is_number(metrics.get("total_loss"))
+        ):
+            raise self._not_finished('has no "test_metrics"')
+        return finished
+
+    def _not_finished(self, reason):
+        return JobDirError(
+            f"{self.finished_path} {reason}, and does not say how the job "
+            "ended; restore it, or remove it, and the same command ends the "
+            "job once more."
+        )
 
     def is_empty(self):
         """Whether nothing of a job lies here."""
@@ -122,6 +150,32 @@ class JobDir:
         return not any(
             path.name not in _NOT_CONTENT for path in self.root.iterdir()
         )
+
+    def check_folders(self):
+        """Refuses what lies where the folders of a job are made.
+
+        Raises:
+            JobDirError: it is no folder.
+        """
+        for path in (
+            self.checkpoints,
+            self.damaged,
+            self.logs,
+            *map(self.root.joinpath, layout.RUNS),
+            self.plots,
+            self.export,
+        ):
+            if stored.is_there(path) and not path.is_dir():
+                raise JobDirError(
+                    f"{path} is no folder, and the job makes one of that name; "
+                    "move it away, or give another --job_dir."
+                )
+        # Its folder was removed by now.
+        if stored.is_there(self.unfinished):
+            raise JobDirError(
+                f"{self.unfinished} cannot be removed, and the job makes a "
+                "folder of that name; move it away, or give another --job_dir."
+            )
 
     def start_publishing(self):
         """From now on, what is written here appears in the bucket."""
@@ -289,7 +343,9 @@ def _claimed(root, location=None):
     with lock.hold(root, location or str(root)) as is_lost:
         job = JobDir(root, location, is_lost=is_lost)
         files.remove_unfinished(job.root)
-        shutil.rmtree(job.unfinished, ignore_errors=True)
+        # What is no folder is none of the job's: `check_folders` says so.
+        if job.unfinished.is_dir() and not job.unfinished.is_symlink():
+            files.remove(job.unfinished)
         files.remove_unfinished(job.plots)
         for folder in job.checkpoints.glob("step-*"):
             files.remove_unfinished(folder)

@@ -2,17 +2,18 @@
 
 import dataclasses
 import datetime
-import json
 import platform
+import re
 import socket
 
-from trainer import __version__, arithmetic, files
+from trainer import __version__, arithmetic, files, stored
 from trainer.config import TrainConfig, names_of
 from trainer.errors import ConfigError, DataError, JobDirError
 
 # 2: the arithmetic is in the record, and a version that does not know that
 # would train with its own.
 FORMAT = 2
+_SHOWN = 100  # Characters of a value in a message.
 # What every version has written, with its type and what to call that.
 _PARTS = {
     "config": (dict, "an object"),
@@ -21,6 +22,8 @@ _PARTS = {
     "versions": (dict, "an object"),
     "sessions": (list, "a list"),
 }
+# What is written beside; an earlier version did not write all of it.
+_OTHER_PARTS = ("format", "id", "arithmetic")
 
 
 class Record:
@@ -40,7 +43,7 @@ class Record:
     @property
     def exists(self):
         """Whether a job has been recorded."""
-        return self._path.exists()
+        return stored.is_there(self._path)
 
     def read(self):
         """Returns what `config.json` says, a dict.
@@ -50,22 +53,21 @@ class Record:
             ConfigError: a newer version of this package wrote it.
         """
         try:
-            record = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+            record = stored.read_json(self._path)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise JobDirError(
                 f"{self._location} holds no job (there is no config.json); "
                 "give the --job_dir of a training run."
             ) from error
-        except (ValueError, RecursionError) as error:
+        except stored.UnreadableError as error:
             raise JobDirError(
-                f"{self._path} is not JSON ({error}); restore it, or give "
-                "another --job_dir."
+                f"{self._path} {error}; restore it, or give another --job_dir."
             ) from error
         if not isinstance(record, dict) or "format" not in record:
             raise self._no_record('it has no "format"')
-        if type(record["format"]) is not int:
+        if not stored.is_count(record["format"], least=1):
             raise self._no_record(
-                f'its "format" is {record["format"]!r}, expected a number'
+                f'its "format" is {_shown(record["format"])}, expected a number'
             )
         if record["format"] > FORMAT:
             raise ConfigError(
@@ -82,9 +84,27 @@ class Record:
                     f'its "{name}" is a {type(record[name]).__name__}, '
                     f"expected {expected}"
                 )
-        if not isinstance(record["data"].get("name"), str):
-            raise self._no_record('its "data" has no "name"')
+        if unknown := sorted(record.keys() - {*_PARTS, *_OTHER_PARTS}):
+            raise ConfigError(
+                f"{self._path}, written by vae-trainer {_writer(record)}, has "
+                f"{', '.join(map(ascii, unknown))}, which this vae-trainer "
+                f"{__version__} does not know. Install that version, or give "
+                "another --job_dir."
+            )
+        if fault := _fault_of(record):
+            raise self._no_record(fault)
         return record
+
+    def of_data(self, name):
+        """Returns what the record says of the data by a name.
+
+        Raises:
+            JobDirError: it does not say that.
+        """
+        data = self.read()["data"]
+        if name not in data:
+            raise self._no_record(f'its "data" has no "{name}"')
+        return data[name]
 
     def id(self):
         """Returns the id of the job: the recorded one, or that of a new job.
@@ -236,6 +256,60 @@ class Record:
             )
 
 
+def _fault_of(record):
+    """Returns what is wrong within the parts of a record, or None."""
+    identity = record.get("id", "id")
+    # Part of an object's metadata in a bucket.
+    if not isinstance(identity, str) or not re.fullmatch(
+        r"\w+", identity, re.ASCII
+    ):
+        return f'its "id" is {_shown(identity)}, expected a word'
+    data = record["data"]
+    if not isinstance(data.get("name"), str):
+        return 'its "data" has no "name"'
+    for name in ("train_examples", "test_examples"):
+        if name in data and not stored.is_count(data[name]):
+            return f'its "{name}" is {_shown(data[name])}, expected a number'
+    if "image_shape" in data and not _is_shape(data["image_shape"]):
+        return (
+            f'its "image_shape" is {_shown(data["image_shape"])}, expected '
+            "height, width and channels"
+        )
+    md5 = data.get("md5", {})
+    if not isinstance(md5, dict) or not all(
+        isinstance(value, str) for value in md5.values()
+    ):
+        return f'its "md5" is {_shown(md5)}, expected a text for each file'
+    for session in record["sessions"]:
+        if not isinstance(session, dict) or not _is_time(
+            session.get("started")
+        ):
+            return f"one of its sessions is {_shown(session)}, without a start"
+    return None
+
+
+def _is_shape(value):
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(stored.is_count(side, least=1) for side in value)
+    )
+
+
+def _is_time(value):
+    try:
+        datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _shown(value):
+    """Returns a value for a message, on one line and not long."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def versions():
     """Returns the versions that a result depends on, by package."""
     # Imported here: the record of a job can be read without TensorFlow.
@@ -257,7 +331,8 @@ def _writer(record):
     recorded = record.get("versions")
     if not isinstance(recorded, dict):
         return "unknown"
-    return recorded.get("vae-trainer", "unknown")
+    version = recorded.get("vae-trainer", "unknown")
+    return version if isinstance(version, str) else _shown(version)
 
 
 def _other_data(record, data):

@@ -5,6 +5,7 @@ import dataclasses
 
 from trainer.config import TrainConfig
 from trainer.data import sources
+from trainer.errors import JobDirError
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir, open_to_read
 from trainer.model.build import build_vae
@@ -75,8 +76,14 @@ def open_trained(flag_values, console, stop):
 def _load(job, wanted):
     """Returns the `Trained` of a checkpoint: see `checkpoint.select`."""
     # First of all: it says so when there is no job.
-    record, config = job.record(), job.config()
+    config, image_shape = job.config(), tuple(job.of_data("image_shape"))
     saved = checkpoint.select(job, wanted)
-    vae = build_vae(config, tuple(record["data"]["image_shape"]))
+    try:
+        vae = build_vae(config, image_shape)
+    except ValueError as error:
+        raise JobDirError(
+            f"{job.config_path} records what no model can be made of ({error})"
+            "; restore it, or give another --job_dir."
+        ) from error
     checkpoint.assign(variables_of(vae, None), saved.variables, job.location)
     return Trained(job, config, saved.step, vae)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import traceback
 
+from trainer import __version__
 from trainer.errors import (
     InterruptedJobError,
     PeerInterruptedError,
@@ -82,8 +84,9 @@ def report_errors():
 
     Yields:
         An object whose `exit_code` holds the code after the block, and whose
-        `console` says what went wrong. Errors that are nobody's fault but
-        the program's keep their traceback.
+        `console` says what went wrong. What a machine answers is a sentence
+        too; errors that are nobody's fault but the program's keep their
+        traceback, and say so.
     """
     outcome = _Outcome()
     try:
@@ -94,36 +97,123 @@ def report_errors():
     except TrainerError as error:
         outcome.console.error(str(error))
         outcome.exit_code = error.exit_code
-    except OSError as error:
+    except Exception as error:
         outcome.exit_code = 1
-        if error.errno in _OS_ERRORS:
-            place = f" ({error.filename})" if error.filename else ""
-            outcome.console.error(f"{_OS_ERRORS[error.errno]}{place}.")
+        if sentence := _sentence_of(error):
+            outcome.console.error(sentence)
         else:
             _report_defect(outcome.console)
-    except Exception:
-        outcome.exit_code = 1
-        _report_defect(outcome.console)
+
+
+def _sentence_of(error):
+    """Returns what to say of an error of the machine; None for a defect.
+
+    Args:
+        error: an exception that is no `TrainerError`.
+    """
+    if isinstance(error, MemoryError):
+        return _NO_MEMORY
+    if isinstance(error, UnicodeEncodeError):
+        character = error.object[error.start]
+        if "\ud800" <= character <= "\udfff":
+            return (
+                f"A name or a value has {character!a}, which is left of bytes "
+                "that are no UTF-8; give it in UTF-8."
+            )
+        return (
+            f"What is to be printed has {character!a}, which "
+            f"the encoding of the output, {error.encoding}, does not have; set "
+            "PYTHONIOENCODING=utf-8 and run the same command again."
+        )
+    # What the interface does not have is asked of it by this program alone.
+    if isinstance(error, OSError) and not isinstance(
+        error, io.UnsupportedOperation
+    ):
+        # Of a renaming, what it would become.
+        name = error.filename2 or error.filename
+        return _of_system(error.errno, name, str(error))
+    # Only where it has been imported can it have raised anything.
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow and isinstance(error, tensorflow.errors.OpError):
+        # It has errors of its own for what its files were answered.
+        for code in _OS_ERRORS:
+            if error.message.rstrip().endswith(os.strerror(code)):
+                return _of_system(code, None, error.message)
+        if isinstance(error, tensorflow.errors.ResourceExhaustedError):
+            return _NO_MEMORY
+    return None
+
+
+def _of_system(code, filename, text):
+    """Returns the sentence of an error number of the operating system."""
+    place = f" ({filename})" if filename else ""
+    if code in _OS_ERRORS:
+        return f"{_OS_ERRORS[code]}{place}."
+    name = errno.errorcode.get(code, "an error")
+    said = os.strerror(code) if code in errno.errorcode else text
+    return (
+        f"The system answered {name}: {said}{place}; what was saved before is "
+        "kept. Remove the cause, and run the same command again."
+    )
 
 
 def _report_defect(console):
-    """Prints the traceback; as one entry where the lines are JSON."""
+    """Prints the traceback, and whose fault it is.
+
+    As one entry where the lines are JSON.
+    """
+    sentence = (
+        f"This is a defect of vae-trainer {__version__}, not of what you gave "
+        "it; report it with the lines above and, if there is a job, its "
+        "config.json. What was saved before is kept."
+    )
     if console.is_json:
-        console.error(traceback.format_exc())
+        console.error(f"{traceback.format_exc()}{sentence}")
     else:
         traceback.print_exc()
+        console.error(sentence)
 
 
+_NO_MEMORY = (
+    "There is not enough memory; what was saved before is kept. Give the job "
+    "more, or lower --batch_size or --latent_dim, in another --job_dir: a job "
+    "keeps its own."
+)
+_KEPT = "what was saved before is kept"
+_OTHER_FILE = "move it away, or give another folder, and run the command again"
 _OS_ERRORS = {
-    errno.ENOSPC: "The disk is full; what was saved before is kept. Free some "
-    "space and run the same command again",
-    errno.EDQUOT: "The disk quota is used up; what was saved before is kept. "
-    "Free some space and run the same command again",
+    errno.ENOSPC: f"The disk is full; {_KEPT}. Free some space and run the "
+    "same command again",
+    errno.EDQUOT: f"The disk quota is used up; {_KEPT}. Free some space and "
+    "run the same command again",
+    errno.EFBIG: f"A file may not become that large; {_KEPT}. Raise the limit "
+    "(ulimit -f, or that of the file system) and run the same command again",
     errno.EACCES: "Permission denied; give a folder that you may use",
     errno.EPERM: "Not permitted; give a folder that you may use",
     errno.EROFS: "The file system is read-only; give another --job_dir",
-    errno.EIO: "The disk reports an input/output error; what was saved before "
-    "is kept. Check the disk and run the same command again",
+    errno.EIO: f"The disk reports an input/output error; {_KEPT}. Check the "
+    "disk and run the same command again",
+    errno.ENAMETOOLONG: "A name is longer than the file system takes; give a "
+    "shorter one",
+    errno.EISDIR: f"A folder is where a file should be; {_OTHER_FILE}",
+    errno.ENOTDIR: f"A file is where a folder should be; {_OTHER_FILE}",
+    errno.EEXIST: f"Something is where a folder should be made; {_OTHER_FILE}",
+    errno.ELOOP: f"A link leads to itself; {_OTHER_FILE}",
+    errno.ENXIO: f"A socket or a device is where a file should be; "
+    f"{_OTHER_FILE}",
+    errno.ENODEV: f"A device is where a file should be; {_OTHER_FILE}",
+    errno.EMFILE: f"Too many files are open; {_KEPT}. Raise the limit (ulimit "
+    "-n) and run the same command again",
+    errno.ENFILE: f"Too many files are open on this machine; {_KEPT}. Run the "
+    "same command again when there are fewer",
+    errno.ENOMEM: f"The system has no memory left; {_KEPT}. Give the job more "
+    "and run the same command again",
+    errno.ESTALE: f"The server of this folder has forgotten a file; {_KEPT}. "
+    "Mount it anew and run the same command again",
+    errno.EBUSY: f"Another program keeps a file busy; {_KEPT}. Wait until it "
+    "has ended and run the same command again",
+    errno.ETXTBSY: f"A program that runs is where a file should be; "
+    f"{_OTHER_FILE}",
 }
 
 

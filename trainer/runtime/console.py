@@ -58,6 +58,9 @@ class Console:
             text = json.dumps({"severity": severity, "message": text})
         elif severity in ("WARNING", "ERROR"):
             text = f"{severity}: {text}"
+        # A character that a terminal does not have ends no job.
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
         import tqdm
 
         with tqdm.tqdm.external_write_mode(file=stream):

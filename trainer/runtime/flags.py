@@ -82,6 +82,7 @@ class Flags:
         unit="",
         choices=(),
         minimum=None,
+        maximum=None,
         above=None,
     ):
         """Defines a flag.
@@ -95,6 +96,7 @@ class Flags:
             unit: str, what the value counts or is.
             choices: tuple of str, all that the value may be; empty for any.
             minimum: the least that it may be; None for any.
+            maximum: the most that it may be; as for `declaration.setting`.
             above: what it must be more than; None for any.
         """
         kind = type(default)
@@ -104,7 +106,12 @@ class Flags:
             )
         else:
             _DEFINE[kind](name, default, text, flag_values=self._values)
-        limits = {"choices": choices, "minimum": minimum, "above": above}
+        limits = {
+            "choices": choices,
+            "minimum": minimum,
+            "maximum": maximum,
+            "above": above,
+        }
         self._limits[name] = limits
         self._shown.setdefault(title, []).extend(
             _help(name, default, text, unit, limits)
@@ -131,7 +138,14 @@ class Flags:
         try:
             _, *stray = self._values([self._usage.program, *arguments])
         except absl_flags.Error as error:
-            raise ConfigError(str(error)) from error
+            # absl begins some of them with the word that stands there anyway.
+            text = str(error).removeprefix("ERROR:: ")
+            raise ConfigError(text) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"A --flagfile is not UTF-8 text ({error}); give one with a "
+                "flag on each line."
+            ) from error
         if self["help"].value:
             print(self.help())
             return None
@@ -193,6 +207,8 @@ def _details(default, limits):
         yield f"default {default}"
     if limits["minimum"] is not None:
         yield f"at least {limits['minimum']}"
+    if limits["maximum"] is not None:
+        yield f"at most {limits['maximum']}"
     if limits["above"] is not None:
         yield f"above {limits['above']}"
 
@@ -337,6 +353,7 @@ def _training_flags(usage):
                     unit=declared["unit"],
                     choices=declared["choices"],
                     minimum=declared["minimum"],
+                    maximum=declared["maximum"],
                     above=declared["above"],
                 )
     return flags

@@ -17,6 +17,8 @@ TRAINING = Usage(
 )
 # Of Fashion-MNIST, and of what the program draws unless told otherwise.
 _TRAIN_EXAMPLES = 60_000
+# More than any cluster has, or lets a job run: 100,000 hours are 11 years.
+_MOST_MACHINES, _MOST_GPUS, _MOST_HOURS = 65_536, 1024, 100_000
 _IMAGE = re.compile(
     r"[^/\s]*[.:][^/\s]*/[^:@\s]+(?::(?P<tag>[^/:@\s]+))?"
     r"(?P<digest>@sha256:[0-9a-f]{64})?"
@@ -206,6 +208,7 @@ def _add_flags(flags):
         title=title,
         unit="hours",
         minimum=0,
+        maximum=_MOST_HOURS,
     )
     flags.add(
         "dry_run", False, "print what would be sent, send nothing", title=title
@@ -218,6 +221,7 @@ def _add_flags(flags):
         title=title,
         unit="machines",
         minimum=1,
+        maximum=_MOST_MACHINES,
     )
     flags.add(
         "gpus",
@@ -226,6 +230,7 @@ def _add_flags(flags):
         title=title,
         unit="gpus",
         minimum=0,
+        maximum=_MOST_GPUS,
     )
     flags.add(
         "accelerator",

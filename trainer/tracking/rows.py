@@ -3,7 +3,18 @@
 import collections
 import json
 
+from trainer import stored
 from trainer.errors import JobDirError
+
+# A row has a few hundred.
+_LINE_BYTES = 2**16
+_LOSSES = ("total_loss", "reconstruction_loss", "kl_loss")
+_OTHER_NUMBERS = (
+    "kl_weight",
+    "learning_rate",
+    "images_per_second",
+    "active_units",
+)
 
 
 def read_rows(path):
@@ -12,22 +23,55 @@ def read_rows(path):
     Raises:
         JobDirError: a line before the last one is not a row.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    # A row ends with a newline, so the last piece is empty, or torn.
     rows = []
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            row = json.loads(line)
-            row["step"], row["split"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise JobDirError(
-                f"{path}, line {number}, is not a row of metrics; remove or "
-                "repair that line."
-            ) from error
-        rows.append(row)
+    try:
+        with stored.open_file(path) as file:
+            while line := file.readline(_LINE_BYTES):
+                if not line.endswith(b"\n") and len(line) < _LINE_BYTES:
+                    break  # A row ends with a newline: this one is torn.
+                rows.append(_row(line, f"{path}, line {len(rows) + 1}"))
+    except FileNotFoundError:
+        return []
+    except stored.UnreadableError as error:
+        raise JobDirError(
+            f"{path} {error}; restore it, or start anew in another --job_dir."
+        ) from error
     return rows
+
+
+def _row(line, place):
+    """Returns the row of a line."""
+    try:
+        row = stored.parse_json(line)
+    except stored.UnreadableError as error:
+        raise _no_row(place, error) from error
+    if not isinstance(row, dict):
+        raise _no_row(place, "is no object")
+    # Of a name that this version does not know, a text may be the value.
+    numbers = [
+        name
+        for name, value in row.items()
+        if name in _OTHER_NUMBERS or not isinstance(value, str)
+    ]
+    expected = ["step", "epoch", *_LOSSES]
+    if not isinstance(row.get("split"), str):
+        raise _no_row(place, "has no split")
+    if row["split"] != "train":
+        expected.append("active_units")
+    for name in [*expected, *numbers]:
+        if not stored.is_number(row.get(name)):
+            raise _no_row(place, f"has no number for {name!a}")
+    for name in ("step", "epoch"):
+        if not stored.is_count(row[name], least=1):
+            raise _no_row(place, f"has no {name} from 1")
+    return row
+
+
+def _no_row(place, reason):
+    return JobDirError(
+        f"{place}, is not a row of metrics: it {reason}; remove or repair that "
+        "line."
+    )
 
 
 def rows_until(rows, step, redo):

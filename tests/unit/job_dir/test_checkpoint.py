@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import threading
 import zipfile
@@ -115,6 +116,13 @@ def test_rotation_counts_whole_checkpoints_only(job):
     assert checkpoint.list_steps(job) == [1, 2, 3, 4]
 
 
+def restore(job, console):
+    """As a start does that nothing else refuses."""
+    found, damaged = checkpoint.find_newest(job)
+    checkpoint.set_aside(job, damaged, found, console)
+    return found
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -151,7 +159,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     if name == "manifest.json" and damage is truncate:
         # The last byte is a newline: without it the manifest is still whole.
         damage(job.checkpoint(2) / name)
-    restored = checkpoint.restore_newest(job, console)
+    restored = restore(job, console)
     assert restored.step == 1
     warning = capsys.readouterr().err
     assert "The checkpoint of step 2 is damaged" in warning
@@ -163,7 +171,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(
     save(job, state(2))
     assert checkpoint.select(job, "last").step == 2
     delete(job.checkpoint(2) / "state.npz")
-    checkpoint.restore_newest(job, console)
+    restore(job, console)
     assert (job.damaged / "step-0000002.1").is_dir()
 
 
@@ -194,7 +202,7 @@ def test_when_all_are_damaged_the_job_stops_and_nothing_moves(job, console):
     for step in (1, 2):
         truncate(job.checkpoint(step) / "state.npz")
     with pytest.raises(JobDirError, match=r"Every checkpoint .* is damaged"):
-        checkpoint.restore_newest(job, console)
+        restore(job, console)
     assert checkpoint.list_steps(job) == [1, 2]
     assert not job.damaged.exists()
 
@@ -207,7 +215,7 @@ def test_a_folder_that_cannot_be_looked_at_is_not_an_empty_one(
 
     monkeypatch.setattr(checkpoint.os, "listdir", fail)
     with pytest.raises(PermissionError):
-        checkpoint.restore_newest(job, console)
+        restore(job, console)
 
 
 def test_an_early_checkpoint_is_completed_in_place(job):
@@ -286,71 +294,164 @@ def test_a_snapshot_does_not_change_with_the_model():
         np.testing.assert_array_equal(before[name] + 1, variable.numpy())
 
 
-def forge(folder, content):
-    """Puts a state file in the place of another, with a manifest to match."""
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    (folder / "state.npz").write_bytes(content)
-    manifest["files"]["state.npz"] = {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+NONSENSE = {
+    "format": [2, True, None, "1"],
+    "step": [None, "2", 2.0, True, -2, 2**63, [2]],
+    "due": [3, None, "evaluation", ["x"], [None], [["evaluation"]], {}],
+    "test_loss": ["1", [], True, 10**400],
+    "rows": [[1], "x", {"train": -1}, {"train": None}, {"train": True}],
+    "files": [[], None, {}, {"state.npz": 1}, {"state.npz": {}}],
+}
+
+
+def forge(folder, **changes):
+    """Changes a manifest, and gives it the checksum of what it says now."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes()) | changes
     manifest["sha256"] = checkpoint._manifest_digest(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest))
 
 
-def archive(members, compression=zipfile.ZIP_STORED):
+@pytest.mark.parametrize("name", NONSENSE)
+def test_a_manifest_of_nonsense_with_the_right_checksum_is_damaged(
+    job, console, capsys, name
+):
+    save(job, state(1), state(2))
+    whole = (job.checkpoint(2) / "manifest.json").read_bytes()
+    for value in NONSENSE[name]:
+        (job.checkpoint(2) / "manifest.json").write_bytes(whole)
+        forge(job.checkpoint(2), **{name: value})
+        found, damaged = checkpoint.find_newest(job)
+        assert (found.step, [*damaged]) == (1, [2])
+    checkpoint.set_aside(job, damaged, found, console)
+    assert "step 2 is damaged (manifest.json is not that" in (
+        capsys.readouterr().err
+    )
+
+
+def saved(save_arrays=np.savez, **arrays):
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", compression) as file:
-        for name, member in members.items():
-            file.writestr(name, member)
+    save_arrays(content, **arrays)
     return content.getvalue()
 
 
-def array_bytes(array):
+def in_zip(header):
+    """A state file of one array that has a header and no numbers."""
     content = io.BytesIO()
-    np.save(content, array)
+    text = header.encode() + b"\n"
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(
+            "a.npy",
+            b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text,
+        )
     return content.getvalue()
+
+
+def on_each_other():
+    """A state file whose two arrays are the same bytes of it."""
+    content = saved(a=np.zeros(1000))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        start = archive.start_dir
+    entry = content[start : content.index(b"PK\5\6")]
+    other = entry.replace(b"a.npy", b"b.npy")
+    end = content[start + len(entry) :]
+    counts = (2).to_bytes(2, "little") * 2
+    size = (2 * len(entry)).to_bytes(4, "little")
+    return content[:start] + entry + other + end[:8] + counts + size + end[16:]
 
 
 def larger_than_it_says():
-    """An archive whose directory promises a gigabyte of a stored member."""
-    content = archive({"a.npy": array_bytes(np.zeros(8))})
+    """A state file whose directory promises a gigabyte of an array."""
+    content = saved(a=np.zeros(8))
     at = content.index(b"PK\1\2") + 24
     return content[:at] + (1 << 30).to_bytes(4, "little") + content[at + 4 :]
 
 
-FORGED = {
-    "compressed": (
-        lambda: archive(
-            {"a.npy": array_bytes(np.zeros(1 << 20))}, zipfile.ZIP_DEFLATED
-        ),
-        "which would become 8388736: this package compresses nothing",
-    ),
-    "larger than it says": (larger_than_it_says, "which would become 10737418"),
-    "a shape of terabytes": (
-        lambda: archive(
-            {
-                "a.npy": array_bytes(np.zeros(8)).replace(
-                    b"(8,), }" + b" " * 13, b"(9999999999999,), }" + b" "
-                )
-            }
-        ),
-        "has 192 bytes, and its header promises 80000000000120",
-    ),
-    "objects": (
-        lambda: archive({"a.npy": array_bytes(np.array([{}], object))}),
-        "a.npy in state.npz has",
-    ),
-    "no array": (lambda: archive({"a.npy": b"text"}), "no archive of arrays"),
-    "no archive": (lambda: b"text", "no archive of arrays"),
+HEADER = "{{'descr': '<f4', 'fortran_order': False, 'shape': {}}}"
+STATES = {
+    "no ZIP file": b"nonsense",
+    "nothing": b"",
+    "objects": saved(a=np.array([{}, None])),
+    "texts": saved(a=np.array(["a"])),
+    "complex numbers": saved(a=np.zeros(2, complex)),
+    "NaN": saved(a=np.array([1, np.nan])),
+    "infinity": saved(a=np.array([1, -np.inf], np.float32)),
+    "a compressed gigabyte": saved(np.savez_compressed, a=np.zeros(10**6)),
+    "a terabyte that is not there": in_zip(HEADER.format((2**38,))),
+    "two arrays of the same bytes": on_each_other(),
+    "a gigabyte that is not there": larger_than_it_says(),
+    "less than nothing": in_zip(HEADER.format((-1,))),
+    "a deep header": in_zip("(" * 5000),
 }
 
 
-@pytest.mark.parametrize("case", FORGED)
-def test_a_state_that_would_fill_the_memory_is_damaged(job, case):
-    make, message = FORGED[case]
-    save(job, state(1))
-    folder = job.checkpoint(1)
-    forge(folder, make())
-    with pytest.raises(checkpoint.DamagedCheckpointError, match=message):
-        checkpoint.read(folder)
+@pytest.mark.parametrize("content", STATES.values(), ids=STATES)
+def test_a_state_of_nonsense_with_the_right_checksum_is_damaged(job, content):
+    save(job, state(1), state(2))
+    (job.checkpoint(2) / "state.npz").write_bytes(content)
+    of_state = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    forge(job.checkpoint(2), files={"state.npz": of_state})
+    found, damaged = checkpoint.find_newest(job)
+    assert (found.step, [*damaged]) == (1, [2])
+    assert "state.npz holds" in str(damaged[2])
+
+
+def make_folder(path):
+    path.mkdir()
+
+
+def make_fifo(path):
+    os.mkfifo(path)
+
+
+def link_to_zeros(path):
+    path.symlink_to("/dev/zero")
+
+
+def link_to_itself(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["state.npz", "manifest.json"])
+@pytest.mark.parametrize(
+    "make", [make_folder, make_fifo, link_to_zeros, link_to_itself]
+)
+def test_what_is_no_file_is_damaged(job, name, make):
+    save(job, state(1), state(2))
+    path = job.checkpoint(2) / name
+    path.unlink()
+    make(path)
+    found, damaged = checkpoint.find_newest(job)
+    assert (found.step, [*damaged]) == (1, [2])
+    assert str(damaged[2]).startswith(f"{name} is ")
+
+
+def test_looking_for_the_newest_changes_nothing(job):
+    save(job, state(1), state(2))
+    delete(job.checkpoint(2) / "state.npz")
+    before = sorted(job.root.rglob("*"))
+    checkpoint.find_newest(job)
+    assert sorted(job.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step-00000002", "step-2", "step-0000009\n", "step-\u0660000009", "x"],
+)
+def test_a_folder_with_another_name_is_no_checkpoint(job, name):
+    save(job, state(1), state(2))
+    shutil.copytree(job.checkpoint(2), job.checkpoints / name)
+    assert checkpoint.list_steps(job) == [1, 2]
+
+
+@pytest.mark.parametrize("make", [link_to_zeros, make_fifo, delete])
+def test_what_is_no_folder_is_not_an_empty_one(job, tmp_path, make):
+    if make is delete:
+        job.checkpoints.symlink_to(tmp_path / "nothing")
+    else:
+        make(job.checkpoints)
+    with pytest.raises(JobDirError, match="checkpoints is no folder"):
+        checkpoint.list_steps(job)

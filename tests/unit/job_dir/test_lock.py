@@ -108,7 +108,10 @@ def test_what_cannot_be_a_folder_is_said(tmp_path, name):
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
     root = tmp_path / name
     with (
-        pytest.raises(JobDirError, match=r"cannot be a folder: .* is a file"),
+        pytest.raises(
+            JobDirError,
+            match=r"cannot be a folder: .* (is a file|leads nowhere)",
+        ),
         lock.hold(root, str(root)),
     ):
         pass
@@ -249,3 +252,34 @@ def test_two_processes_that_race_hold_it_in_turn_and_leave_nothing(
     assert [racer.returncode for racer in racers] == [0, 0], said
     left = ["jobs", "jobs/job"] if is_there else ["jobs"]
     assert content_of(tmp_path) == ["done", *left]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "FIFO", "file"])
+def test_what_only_has_the_name_of_a_lock_is_left_as_it_is(tmp_path, kind):
+    path, target = tmp_path / "job" / "claim.lock", tmp_path / "target"
+    path.parent.mkdir()
+    target.write_text("precious")
+    make = {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(target),
+        "FIFO": lambda: os.mkfifo(path),
+        "file": lambda: path.write_text("precious"),
+    }
+    make[kind]()
+    before = path.lstat()
+    with (
+        pytest.raises(JobDirError, match=r"claim\.lock is not the lock"),
+        lock.hold(path.parent, "job"),
+    ):
+        pass
+    assert path.lstat() == before
+    assert target.read_text() == "precious"
+
+
+def test_a_place_without_folders_is_said():
+    root = pathlib.Path("/proc/nope")
+    with (
+        pytest.raises(JobDirError, match="there can be no folder in /proc"),
+        lock.hold(root, str(root)),
+    ):
+        pass

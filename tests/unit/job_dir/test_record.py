@@ -62,6 +62,8 @@ def test_settings_that_this_version_does_not_have_are_named(job):
         ("deterministic", 1, "--deterministic=1 is a int; expected bool."),
         ("seed", -1, "--seed=-1 is too small"),
         ("learning_rate", float("inf"), "is not a finite number."),
+        ("beta", 10**400, "is not a finite number."),
+        ("epochs", 10**400, "is too large; the most is"),
         ("reconstruction_loss", ["mse"], "is a list; expected str."),
         ("binarize", "static", "is not one of none, dynamic."),
     ],
@@ -131,4 +133,54 @@ def test_a_newer_format_is_refused_whatever_else_it_has(job, versions):
     write(job, {"format": 3, "versions": versions})
     writer = "9.1.0" if versions else "unknown"
     with pytest.raises(ConfigError, match=f"written by vae-trainer {writer};"):
+        job.record()
+
+
+def test_a_part_that_this_version_does_not_know_is_named(job):
+    write(job, job.record() | {"warp": 3})
+    with pytest.raises(ConfigError, match=r"9\.1\.0, has 'warp', which"):
+        job.record()
+
+
+SESSION = {"started": "2026-11-25T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 0}, '"format" is 0'),
+        ({"id": ["abc"]}, r'"id" is \[.abc.\], expected a word'),
+        ({"id": "a\nb"}, "expected a word"),
+        ({"data": {"name": "idx", "train_examples": "x"}}, "train_examples"),
+        ({"data": {"name": "idx", "test_examples": -1}}, "test_examples"),
+        ({"data": {"name": "idx", "image_shape": [28, 28]}}, "image_shape"),
+        ({"data": {"name": "idx", "image_shape": "abc"}}, "image_shape"),
+        ({"data": {"name": "idx", "image_shape": [28, 28, 0]}}, "image_shape"),
+        ({"data": {"name": "idx", "md5": []}}, "md5"),
+        ({"data": {"name": "idx", "md5": {"a": 1}}}, "md5"),
+        ({"sessions": [1]}, "sessions is 1"),
+        ({"sessions": [SESSION, {}]}, "without a start"),
+        ({"sessions": [{"started": "soon"}]}, "without a start"),
+        ({"sessions": ["x" * 1000]}, "x{90}"),
+    ],
+)
+def test_what_no_version_wrote_is_said(job, change, message):
+    write(job, job.record() | change)
+    with pytest.raises(JobDirError, match=message) as error:
+        job.record()
+    assert len(str(error.value)) < 500
+    assert str(error.value).isprintable()
+
+
+def test_what_is_not_recorded_of_the_data_is_said_when_it_is_needed(job):
+    with pytest.raises(JobDirError, match='its "data" has no "image_shape"'):
+        job.of_data("image_shape")
+
+
+def test_a_record_that_is_a_link_to_nowhere_is_not_a_new_job(job):
+    job.config_path.unlink()
+    assert not job.exists
+    job.config_path.symlink_to("nothing")
+    assert job.exists
+    with pytest.raises(JobDirError, match=r"config\.json is a link that leads"):
         job.record()

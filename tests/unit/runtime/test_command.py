@@ -1,12 +1,17 @@
 """What the commands share."""
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
 
 import pytest
+import tensorflow as tf
 
+from trainer import __version__
 from trainer.errors import ConfigError, InterruptedJobError
 from trainer.runtime.command import (
     quiet_tensorflow,
@@ -101,6 +106,104 @@ def test_a_command_runs_from_its_words_to_its_exit_code(done):
         ("body", "parsed"),
         "retire",
     ]
+
+
+def said_of(error, capsys, is_json=False):
+    """Returns what is said of an error, and the exit code."""
+    with report_errors() as outcome:
+        if is_json:
+            outcome.console = Console("json")
+        raise error
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err, outcome.exit_code
+
+
+ANSWERS = """
+ENOSPC EDQUOT EFBIG EACCES EPERM EROFS EIO ENAMETOOLONG EISDIR ENOTDIR EEXIST
+ELOOP ENXIO ENODEV EMFILE ENFILE ENOMEM ESTALE EBUSY ETXTBSY
+"""
+
+
+@pytest.mark.parametrize("name", ANSWERS.split())
+def test_what_a_disk_answers_is_one_sentence(name, capsys):
+    code = getattr(errno, name)
+    said, exit_code = said_of(OSError(code, "?", "a/file"), capsys)
+    assert exit_code == 1
+    assert said.startswith("ERROR: ")
+    assert said.endswith(" (a/file).\n")
+    assert said.count("\n") == 1
+    # TensorFlow has files of its own, and errors of its own for them.
+    error = tf.errors.UnknownError(None, None, f"a/b; {os.strerror(code)}")
+    of_tensorflow, exit_code = said_of(error, capsys)
+    assert (of_tensorflow, exit_code) == (said.replace(" (a/file)", ""), 1)
+
+
+def test_any_other_answer_is_one_sentence_too(capsys):
+    for error, expected in (
+        (OSError(errno.EPROTO, "?", "f"), "EPROTO: Protocol error (f)"),
+        (OSError(9999, "odd"), "an error: [Errno 9999] odd"),
+        (OSError("no number"), "an error: no number"),
+    ):
+        assert said_of(error, capsys) == (
+            f"ERROR: The system answered {expected}; what was saved before is "
+            "kept. Remove the cause, and run the same command again.\n",
+            1,
+        )
+
+
+def test_of_a_renaming_the_name_that_it_would_have_is_said(capsys):
+    error = OSError(errno.EISDIR, "?", ".unfinished-a", None, "a")
+    assert said_of(error, capsys)[0].endswith(" (a).\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")],
+)
+def test_no_memory_is_one_sentence(error, capsys):
+    said, exit_code = said_of(error, capsys)
+    assert exit_code == 1
+    assert said.startswith("ERROR: There is not enough memory;")
+    assert said.count("\n") == 1
+
+
+def test_what_an_output_cannot_hold_is_one_sentence(capsys):
+    error = UnicodeEncodeError("ascii", "a\xfc", 1, 2, "?")
+    said, exit_code = said_of(error, capsys)
+    assert exit_code == 1
+    assert said.startswith("ERROR: What is to be printed has '\\xfc', which")
+    error = UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "?")
+    said, exit_code = said_of(error, capsys)
+    assert exit_code == 1
+    assert said.startswith("ERROR: A name or a value has '\\udcff', which is")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"),
+        io.UnsupportedOperation("seek"),
+        tf.errors.InvalidArgumentError(None, None, "shapes"),
+    ],
+)
+def test_a_traceback_is_a_defect_of_ours_and_says_so(error, capsys):
+    said, exit_code = said_of(error, capsys)
+    assert exit_code == 1
+    assert said.startswith("Traceback (most recent call last)")
+    assert said.splitlines()[-1].startswith(
+        f"ERROR: This is a defect of vae-trainer {__version__}, not of what "
+        "you gave it; report it with the lines above"
+    )
+
+
+def test_a_defect_is_one_entry_in_json(capsys):
+    said, exit_code = said_of(KeyError("x"), capsys, is_json=True)
+    assert exit_code == 1
+    entry = json.loads(said)
+    assert entry["severity"] == "ERROR"
+    assert "Traceback" in entry["message"]
+    assert "report it" in entry["message"]
 
 
 def never(*_):

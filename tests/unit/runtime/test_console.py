@@ -41,3 +41,13 @@ def test_plain_lines_are_rare(console, capsys):
         for _ in range(1000):
             advance(1)
     assert capsys.readouterr().out == ""
+
+
+def test_a_character_that_the_output_does_not_have_ends_nothing(
+    console, monkeypatch
+):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+    console.line("runs/\xfc\u65e5 \udcff")
+    sys.stdout.flush()
+    assert raw.getvalue() == b"runs/\\xfc\\u65e5 \\udcff\n"

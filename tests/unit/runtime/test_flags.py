@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import trainer
 from trainer.commands import evaluate, export, gallery, generate
 from trainer.config import TrainConfig
+from trainer.declaration import MOST
 from trainer.errors import ConfigError
 from trainer.runtime import flags as flags_lib
 from trainer.runtime.flags import expand_flags, flag_file, parse_flags
@@ -103,6 +104,15 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         ),
         (["--binarize=static"], "should be one of"),
         (["--flagfile=/no/such/file"], "/no/such/file"),
+        (["--flagfile=/proc/self/exe"], "--flagfile is not UTF-8 text"),
+        ([f"--seed={2**63}"], f"is too large; the most is {2**63 - 1}"),
+        ([f"--epochs={10**30}"], f"is too large; the most is {2**63 - 1}"),
+        ([f"--latent_dim={2**31}"], "is too large; the most is 2147483647"),
+        ([f"--batch_size={2**31}"], "is too large; the most is 2147483647"),
+        ([f"--steps_per_call={2**31}"], "is too large; the most is"),
+        (["--virtual_devices=1025"], "is too large; the most is 1024"),
+        ([f"--keep_checkpoints={10**30}"], "is too large; the most is"),
+        ([f"--profile_steps=1,{2**63}"], "is not FIRST,LAST"),
     ],
 )
 def test_bad_flag_is_refused_with_the_reason(arguments, message, capsys):
@@ -351,7 +361,7 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     numbers=st.tuples(
         *[st.floats(0, allow_nan=False, allow_infinity=False)] * 3
     ),
-    seed=st.integers(0),
+    seed=st.integers(0, MOST),
     deterministic=st.booleans(),
 )
 @hypothesis.settings(
@@ -379,7 +389,9 @@ def test_any_config_comes_back_or_is_refused(
 
 def test_flags_of_a_command_are_held_to_their_bounds():
     usage = flags_lib.Usage("program", "Does it.", "program --count=1")
-    flags = flags_lib.Flags(usage)
-    flags.add("count", 3, "how many", minimum=1)
-    with pytest.raises(ConfigError, match="--count=0 is too small; the least"):
-        flags.parse(["--count=0"])
+    for value, fault in (("0", "small; the least"), ("10", "large; the most")):
+        flags = flags_lib.Flags(usage)
+        flags.add("count", 3, "how many", minimum=1, maximum=9)
+        with pytest.raises(ConfigError, match=f"={value} is too {fault}"):
+            flags.parse([f"--count={value}"])
+    assert "--count=N  (default 3, at least 1, at most 9)" in flags.help()

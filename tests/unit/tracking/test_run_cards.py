@@ -145,7 +145,15 @@ def test_sessions_drop_nothing_of_it(job):
     for step in (0, 0, 5):
         summaries = Summaries(job, step, console=Console())
         summaries.write_row(
-            {"step": step + 5, "epoch": 1, "split": "test", "total_loss": 1.0}
+            {
+                "step": step + 5,
+                "epoch": 1,
+                "split": "test",
+                "total_loss": 1.0,
+                "reconstruction_loss": 1.0,
+                "kl_loss": 0.0,
+                "active_units": 0,
+            }
         )
         summaries.close()
     run_cards.write_end(job, "test")

@@ -21,7 +21,15 @@ KL_BAR = [0x2A, 0x78, 0xD6]
 
 def row(step, split="train", loss=None):
     loss = float(step) if loss is None else loss
-    return {"step": step, "epoch": 1, "split": split, "total_loss": loss}
+    found = {
+        "step": step,
+        "epoch": 1,
+        "split": split,
+        "total_loss": loss,
+        "reconstruction_loss": loss,
+        "kl_loss": 0.0,
+    }
+    return found if split == "train" else {**found, "active_units": 1}
 
 
 def curve(folder, tag="losses/total_loss"):
@@ -187,3 +195,58 @@ def test_rows_are_json_objects_one_a_line(job):
     write(job, 0, [row(1), row(2)])
     for line in job.metrics_path.read_text().splitlines():
         assert isinstance(json.loads(line), dict)
+
+
+def test_the_rows_that_a_job_writes_are_read(job):
+    rows = [row(1), row(1, "test", loss=float("inf"))]
+    write(job, 0, rows)
+    assert read_rows(job.metrics_path) == rows
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"total_loss": None},
+        {"total_loss": "1"},
+        {"kl_loss": True},
+        {"step": 0},
+        {"step": 1.5},
+        {"step": 10**30},
+        {"epoch": []},
+        {"split": 1},
+        {"active_units": None},
+        {"warp": {}},
+    ],
+)
+def test_a_row_of_nonsense_is_named(job, change):
+    write(job, 0, [row(1)])
+    bad = json.dumps(row(2, "test") | change)
+    with job.metrics_path.open("a") as file:
+        file.write(f"{bad}\n")
+    with pytest.raises(JobDirError, match=r"jsonl, line 2, is not a row of"):
+        read_rows(job.metrics_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["total_loss", "reconstruction_loss", "active_units", "split"]
+)
+def test_a_row_without_a_part_is_named(job, name):
+    short = row(1, "test")
+    del short[name]
+    job.metrics_path.write_text(f"{json.dumps(short)}\n")
+    with pytest.raises(JobDirError, match=rf"line 1, .* '?{name}"):
+        read_rows(job.metrics_path)
+
+
+def test_a_line_without_an_end_is_not_read_to_it(job):
+    with job.metrics_path.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(JobDirError, match="line 1, is not a row of metrics"):
+        read_rows(job.metrics_path)
+
+
+def test_what_is_no_file_of_rows_is_said(job, tmp_path):
+    job.metrics_path.symlink_to(tmp_path / "nothing")
+    with pytest.raises(JobDirError, match="is a link that leads nowhere"):
+        Summaries(job, 0)
+    assert not (tmp_path / "nothing").exists()

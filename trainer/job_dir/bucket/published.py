@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from trainer import files
+from trainer import files, stored
 from trainer.errors import JobDirError
 from trainer.job_dir.bucket import ownership
 from trainer.job_dir.bucket.staging import MIRROR_FILE
@@ -33,24 +33,34 @@ def read(root):
     """Returns a dict of `Published` by name; empty for a new folder.
 
     Raises:
-        JobDirError: it is damaged.
+        JobDirError: it is not what `write` wrote.
     """
-    path = root / MIRROR_FILE
     try:
-        record = json.loads(path.read_bytes())
-        return {
-            name: Published(*map(int, values))
-            for name, values in record.items()
-            # An earlier version took all that lay there for the job's.
-            if ownership.is_file(name)
-        }
+        record = stored.read_json(root / MIRROR_FILE)
     except FileNotFoundError:
         return {}
-    except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise JobDirError(
-            f"{path} is damaged ({error}); copy away what is wanted of "
-            f"{root}, remove that folder, and run the same command again."
-        ) from error
+    except stored.UnreadableError as error:
+        raise _not_known(root, error) from error
+    if not isinstance(record, dict) or not all(
+        isinstance(values, list)
+        and len(values) == len(dataclasses.fields(Published))
+        and all(map(stored.is_count, values))
+        for values in record.values()
+    ):
+        raise _not_known(root, "does not say what the bucket holds")
+    return {
+        name: Published(*values)
+        for name, values in record.items()
+        # An earlier version took all that lay there for the job's.
+        if ownership.is_file(name)
+    }
+
+
+def _not_known(root, reason):
+    return JobDirError(
+        f"{root / MIRROR_FILE} {reason}; move {root} away, and the same "
+        "command takes the job from the bucket."
+    )
 
 
 def write(root, published):

@@ -14,6 +14,9 @@ from trainer.submit.kubernetes import (
 )
 
 _LABEL_LENGTH = 63
+# Cores or GiB of a pod: more than a machine has, and written without an
+# exponent. Kubernetes counts cores in thousandths, and bytes here in MiB.
+_MOST_OF_POD, _LEAST_OF_POD = 100_000.0, 0.001
 # Google Kubernetes Engine labels its nodes with the names that Vertex AI has,
 # in small letters.
 # https://docs.cloud.google.com/kubernetes-engine/docs/concepts/gpus
@@ -48,6 +51,13 @@ class Settings:
                     f"--{name}={value} is not a name in Kubernetes, which has "
                     "small letters, digits and - only."
                 )
+        for name in ("cpus", "memory_gib"):
+            value = getattr(self, name)
+            if 0 < value < _LEAST_OF_POD:
+                raise ConfigError(
+                    f"--{name}={value} is less than Kubernetes counts; the "
+                    f"least is {_LEAST_OF_POD}, and 0 leaves it to the command."
+                )
         for text in self.node_selector:
             if not re.fullmatch(r"[\w./-]+=[\w.-]*", text, re.ASCII):
                 raise ConfigError(
@@ -77,7 +87,15 @@ def add_flags(flags):
         ("cpus", "cores", "CPU of each pod; 0: 3, or 3 for each GPU"),
         ("memory_gib", "gib", "memory of each pod; 0: 4, and 6 for each GPU"),
     ):
-        flags.add(name, 0.0, text, title=title, unit=unit, minimum=0)
+        flags.add(
+            name,
+            0.0,
+            text,
+            title=title,
+            unit=unit,
+            minimum=0,
+            maximum=_MOST_OF_POD,
+        )
     flags.add(
         "node_selector",
         [],

@@ -76,7 +76,9 @@ def trainer(job, settings, container_name, env):
     container = {
         "name": container_name,
         "image": job.image,
-        "args": [f"--job_dir={job.job_dir}", *flags],
+        "args": [
+            _as_it_is(text) for text in (f"--job_dir={job.job_dir}", *flags)
+        ],
     }
     if env:
         container["env"] = [
@@ -159,7 +161,7 @@ def tensorboard(job, settings):
         # (tensorflow/tensorboard#5850).
         "command": [
             "tensorboard",
-            f"--logdir={job.job_dir}/logs",
+            _as_it_is(f"--logdir={job.job_dir}/logs"),
             "--reload_interval=60",
             "--load_fast=false",
             "--host=0.0.0.0",
@@ -284,6 +286,15 @@ def _placement(job, settings):
             }
         ]
     return placement
+
+
+def _as_it_is(text):
+    """Returns a word of a command line in which Kubernetes replaces nothing.
+
+    It puts the value of a variable in the place of $(NAME), and $ in that of
+    $$: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#entrypoint
+    """
+    return text.replace("$", "$$")
 
 
 def _gib(amount):

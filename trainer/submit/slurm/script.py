@@ -65,7 +65,7 @@ def add_flags(flags):
         "venv",
         sys.prefix,
         "virtual environment of the trainer, where all machines see it; not "
-        "used with --image, a .sif file or docker://… that Apptainer runs",
+        "used with --image, a .sif file or docker://NAME that Apptainer runs",
         title=title,
         unit="folder",
     )
@@ -133,6 +133,13 @@ def _check(job):
         raise ConfigError(
             f"--name={job.name!r} has characters that Slurm does not take as "
             "they are; give another."
+        )
+    # In a line of its own it would be an option of sbatch.
+    if not re.fullmatch(r"[\w.-]*", job.accelerator, re.ASCII):
+        raise ConfigError(
+            f"--accelerator={job.accelerator!a} is not a GPU of Slurm, whose "
+            "names have letters, digits, dots, dashes and underscores only; "
+            "`sinfo --format=%G` lists them."
         )
     if 0 < job.timeout_hours < _LEAST_HOURS:
         raise ConfigError(

@@ -164,7 +164,7 @@ def test_a_job_whose_record_is_too_deep_is_refused(server, console, stop):
     server.write("job/config.json", b"[" * 200_000)
     config = TrainConfig(job_dir="gs://bucket/job")
     with (
-        pytest.raises(JobDirError, match=r"config\.json is not JSON"),
+        pytest.raises(JobDirError, match=r"config\.json is JSON too deep"),
         open_to_write(config, console, stop) as job,
     ):
         job.record()

@@ -467,6 +467,11 @@ LONG = "a" * 60
         (["--service_account=a@b.iam"], "is not a name in Kubernetes"),
         (["--node_selector=pool"], "is not of the form KEY=VALUE"),
         (["--cpus=-1"], "--cpus=-1"),
+        (["--cpus=1e300"], "--cpus=1e+300 is too large; the most is 100000"),
+        (["--cpus=1e-9"], "--cpus=1e-09 is less than Kubernetes counts"),
+        (["--memory_gib=1e300"], "is too large; the most is 100000"),
+        (["--memory_gib=1e-9"], "is less than Kubernetes counts"),
+        (["--workers=1000000000"], "is too large; the most is 65536"),
         (["--cpus=nan"], "--cpus=nan is not a finite number"),
         (["--memory_gib=inf"], "--memory_gib=inf is not a finite number"),
         (
@@ -535,3 +540,17 @@ def test_an_image_that_may_change_is_a_warning():
     outcome = vae_submit(*SUBMIT, "--dry_run", "--image=docker.io/me/trainer")
     assert outcome.exit_code == 0
     assert outcome.err.startswith("WARNING: --image=docker.io/me/trainer ")
+
+
+@pytest.mark.parametrize("kind", ["job", "jobset", "tfjob"])
+def test_kubernetes_replaces_nothing_in_a_command_line(kind):
+    # It would put in variables of the pod: $$ stands for $.
+    words = ("--name=vae", "--", "--data_url=http://$(HOME)/$$")
+    job_dir = "--job_dir=gs://bucket/$(WORKER_HOSTS)"
+    objects = dry_run(f"--kind={kind}", job_dir, *words)
+    (trainer,) = pod_template(objects[-1])["spec"]["containers"]
+    assert trainer["args"][0] == "--job_dir=gs://bucket/$$(WORKER_HOSTS)"
+    assert "--data_url=http://$$(HOME)/$$$$" in trainer["args"]
+    (tensorboard,) = pod_template(objects[0])["spec"]["containers"]
+    logdir = "--logdir=gs://bucket/$$(WORKER_HOSTS)/logs"
+    assert logdir in tensorboard["command"]

@@ -228,6 +228,11 @@ def test_a_job_that_is_always_interrupted_is_given_up(program):
             "/shared/a:b has a colon or a comma",
         ),
         (["--accelerator=a100"], "does not say how many"),
+        (
+            ["--gpus=1", "--accelerator=a'\n#SBATCH --mem=1\n"],
+            "is not a GPU of Slurm",
+        ),
+        (["--timeout_hours=1e300"], "is too large; the most is 100000"),
         (["--cpus=-1"], "--cpus=-1"),
         (["--workers=3"], "cannot be split evenly among 3 replicas"),
         (["--", "--epoch=3"], "After --: Unknown command line flag 'epoch'"),
