@@ -79,8 +79,9 @@ def test_a_second_job_on_the_same_directory_is_refused(
     start, run_here, job_dir
 ):
     first = start(*SMALL, "--epochs=500", job_dir=job_dir)
-    # The state of the first epoch is saved by then.
-    wait_for(first, "Epoch 2")
+    # The state of the first epoch is saved by then: that of the second was
+    # handed over, which waits for the one before.
+    wait_for(first, "Epoch 3")
     code, _, err = run_here(*SMALL, "--epochs=500", job_dir=job_dir)
     assert code == 1
     assert f"is in use by process {first.pid} on " in err
