@@ -6,7 +6,7 @@ what a search may tune are derived from the declarations.
 
 import dataclasses
 
-from trainer import places
+from trainer import contradictions, places
 from trainer.declaration import (
     MOST,
     ROLES,
@@ -21,6 +21,8 @@ from trainer.errors import ConfigError
 _MOST_IN_SHAPE = 2**31 - 1
 # TensorFlow needs minutes to make as many devices of a CPU.
 _MOST_VIRTUAL_DEVICES = 1024
+# Numbers of replicas that a message looks for.
+_MOST_PROPOSED = 4096
 # Why a search for the least test loss leaves a setting alone.
 _NOT_BETTER = "it decides how a result is computed, not how good it is"
 _OTHER_DATA = "trials would be compared on other data"
@@ -410,44 +412,7 @@ class TrainConfig:
         places.parse(self.job_dir, "--job_dir")
         if self.data_dir:
             places.parse(self.data_dir, "--data_dir")
-        if self.dataset == "idx" and not self.data_dir:
-            raise ConfigError("--dataset=idx needs --data_dir=FOLDER.")
-        if self.dataset == "synthetic" and self.data_dir:
-            raise ConfigError(
-                "--dataset=synthetic reads no files, but --data_dir="
-                f"{self.data_dir} was given; leave one of them out."
-            )
-        if self.binarize != "none" and self.reconstruction_loss != "bce":
-            raise ConfigError(
-                f"--binarize={self.binarize} makes pixels 0 or 1, but "
-                f"--reconstruction_loss={self.reconstruction_loss} is not for "
-                "such; use --reconstruction_loss=bce."
-            )
-        if self.initial_units > self.latent_dim:
-            raise ConfigError(
-                f"--initial_units={self.initial_units} is more than "
-                f"--latent_dim={self.latent_dim}; give at most that, or 0 for "
-                "all."
-            )
-        if self.strategy == "none" and self.virtual_devices > 1:
-            raise ConfigError(
-                "--strategy=none uses one device, but --virtual_devices="
-                f"{self.virtual_devices} asks for {self.virtual_devices}; "
-                "leave one of them out."
-            )
-        if self.mixed_precision != "none" and self.precision != "float32":
-            raise ConfigError(
-                f"--mixed_precision={self.mixed_precision} keeps float32 "
-                f"weights, but --precision={self.precision} was given; leave "
-                "one of them out."
-            )
-        if self.free_bits > 0 and self.jit_compile == "true":
-            # The clamp needs an all-reduce in the middle of the step, and
-            # XLA compiles only what lies between two all-reduces.
-            raise ConfigError(
-                f"--free_bits={self.free_bits} does not work with "
-                "--jit_compile=true; use --jit_compile=auto."
-            )
+        contradictions.refuse(self)
         self.secret_kind()
         self.profile_range()
 
@@ -501,7 +466,7 @@ class TrainConfig:
         sizes = [size for size in (below, below + replica_count) if size]
         counts = [
             count
-            for count in range(1, self.batch_size + 1)
+            for count in range(1, min(self.batch_size, _MOST_PROPOSED) + 1)
             if self.batch_size % count == 0
         ]
         raise ConfigError(

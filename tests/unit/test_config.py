@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import pytest
 
@@ -144,3 +145,10 @@ def test_wrong_type_in_python_is_refused():
 def test_wrong_choice_in_python_is_refused():
     with pytest.raises(ConfigError, match="is not one of auto, never, must"):
         TrainConfig(resume="always")
+
+
+def test_a_batch_that_is_too_large_to_be_split_is_said_at_once():
+    begun = time.process_time()
+    with pytest.raises(ConfigError, match="cannot be split evenly among 2"):
+        TrainConfig(batch_size=2**31 - 1).check_replicas(2)
+    assert time.process_time() - begun < 10

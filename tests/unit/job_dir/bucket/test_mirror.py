@@ -482,7 +482,9 @@ def test_a_damaged_memory_of_what_was_sent_is_said(
     job, store, server, console, content
 ):
     (job.root / ".mirror.json").write_text(content)
-    with pytest.raises(JobDirError, match=r"\.mirror\.json (is not JSON|does not say)"):
+    with pytest.raises(
+        JobDirError, match=r"\.mirror\.json (is not JSON|does not say)"
+    ):
         publish(job, store, console)
 
 

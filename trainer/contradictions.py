@@ -1,0 +1,52 @@
+"""Settings that cannot be together: each pair, and what to do about it."""
+
+from trainer.errors import ConfigError
+
+
+def refuse(config):
+    """Refuses a config whose settings contradict each other.
+
+    Args:
+        config: a `TrainConfig`, each of whose values can be by itself.
+
+    Raises:
+        ConfigError: the message says which of them, and what to leave out.
+    """
+    if config.dataset == "idx" and not config.data_dir:
+        raise ConfigError("--dataset=idx needs --data_dir=FOLDER.")
+    if config.dataset == "synthetic" and config.data_dir:
+        raise ConfigError(
+            "--dataset=synthetic reads no files, but --data_dir="
+            f"{config.data_dir} was given; leave one of them out."
+        )
+    if config.binarize != "none" and config.reconstruction_loss != "bce":
+        raise ConfigError(
+            f"--binarize={config.binarize} makes pixels 0 or 1, but "
+            f"--reconstruction_loss={config.reconstruction_loss} is not for "
+            "such; use --reconstruction_loss=bce."
+        )
+    if config.initial_units > config.latent_dim:
+        raise ConfigError(
+            f"--initial_units={config.initial_units} is more than "
+            f"--latent_dim={config.latent_dim}; give at most that, or 0 for "
+            "all."
+        )
+    if config.strategy == "none" and config.virtual_devices > 1:
+        raise ConfigError(
+            "--strategy=none uses one device, but --virtual_devices="
+            f"{config.virtual_devices} asks for {config.virtual_devices}; "
+            "leave one of them out."
+        )
+    if config.mixed_precision != "none" and config.precision != "float32":
+        raise ConfigError(
+            f"--mixed_precision={config.mixed_precision} keeps float32 "
+            f"weights, but --precision={config.precision} was given; leave "
+            "one of them out."
+        )
+    if config.free_bits > 0 and config.jit_compile == "true":
+        # The clamp needs an all-reduce in the middle of the step, and
+        # XLA compiles only what lies between two all-reduces.
+        raise ConfigError(
+            f"--free_bits={config.free_bits} does not work with "
+            "--jit_compile=true; use --jit_compile=auto."
+        )
