@@ -36,6 +36,9 @@ OF_EACH_WORKER = (
     "data_url",
     "dataset_fallback",
     "cluster_timeout_seconds",
+    "cluster_secret",
+    "cluster_token_file",
+    "hang_seconds",
     "storage_timeout_seconds",
     "log_format",
 )
