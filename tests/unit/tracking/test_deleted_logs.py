@@ -19,7 +19,17 @@ LOSS = "losses/total_loss"
 
 
 def row(step, split="train"):
-    return {"step": step, "epoch": 1, "split": split, "total_loss": step / 2}
+    of_split = {"learning_rate": 0.1, "images_per_second": 1.0}
+    return {
+        "step": step,
+        "epoch": 1,
+        "split": split,
+        "total_loss": step / 2,
+        "reconstruction_loss": step / 4,
+        "kl_loss": step / 4,
+        "kl_weight": 1.0,
+        **(of_split if split == "train" else {"active_units": 1}),
+    }
 
 
 def losses_of(job, split):

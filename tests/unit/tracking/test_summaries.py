@@ -248,5 +248,5 @@ def test_a_line_without_an_end_is_not_read_to_it(job):
 def test_what_is_no_file_of_rows_is_said(job, tmp_path):
     job.metrics_path.symlink_to(tmp_path / "nothing")
     with pytest.raises(JobDirError, match="is a link that leads nowhere"):
-        Summaries(job, 0)
+        Summaries(job, 0, console=Console())
     assert not (tmp_path / "nothing").exists()
