@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 # What part of a command needs: without it, that part says how to install it.
 RUN_TIME_EXTRAS = {
+    "parquet": ["pyarrow>=18"],
     "probes": ["scikit-learn>=1.5", "threadpoolctl>=3.1"],
     "tuning": ["cloudml-hypertune==0.1.0.dev6"],
     "vertex": ["google-cloud-aiplatform>=1.71"],
@@ -69,6 +70,7 @@ setuptools.setup(
     entry_points={
         "console_scripts": [
             "vae-train = trainer.task:main",
+            "vae-data = trainer.commands.data:main",
             "vae-evaluate = trainer.commands.evaluate:main",
             "vae-export = trainer.commands.export:main",
             "vae-gallery = trainer.commands.gallery:main",

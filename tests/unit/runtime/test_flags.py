@@ -273,6 +273,8 @@ except SystemExit as ending:
         ("task", "--version"),
         ("task", "--print_config"),
         ("submit", "--version"),
+        ("commands.data", "--help"),
+        ("commands.data", "--version"),
         *(
             (f"commands.{name.removeprefix('vae-')}", "--version")
             for name in JOB_COMMANDS

@@ -1,0 +1,94 @@
+"""One file of images of a dataset on disk, and what is said of a bad one."""
+
+import errno
+import os
+
+import numpy as np
+
+from trainer.data import manifest
+from trainer.data.names import shown
+from trainer.errors import DataError
+
+ADVICE = (
+    "fetch or prepare the dataset again; vae-data verify names all that is "
+    "damaged"
+)
+
+
+class Shard:
+    """An open file of images, which is closed when nobody reads it.
+
+    Args:
+        path: `pathlib.Path`.
+        shape: tuple of int, (images, height, width, channels).
+
+    Raises:
+        DataError: it is not there, or another array.
+    """
+
+    def __init__(self, path, shape):
+        self._path = path
+        header = manifest.npy_header(shape, np.dtype(np.uint8))
+        self._offset = len(header)
+        self._record_bytes = int(np.prod(shape[1:]))
+        self._file = None
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            found = os.pread(self._file, len(header), 0)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if found != header:
+            raise exchanged(path)
+
+    def read(self, record, rows):
+        """Reads the records from `record` on into `rows`.
+
+        Args:
+            record: int, the first one.
+            rows: list of uint8 arrays, each of the bytes of a record.
+
+        Raises:
+            DataError: the file is cut, or cannot be read.
+        """
+        offset = self._offset + record * self._record_bytes
+        left = len(rows) * self._record_bytes
+        views = [memoryview(row) for row in rows]
+        while left:
+            try:
+                count = os.preadv(self._file, views, offset)
+            except OSError as error:
+                raise unreadable(self._path, error) from error
+            if not count:
+                at = (offset - self._offset) // self._record_bytes
+                raise DataError(
+                    f"{self._path} is cut at record {at}; {ADVICE}."
+                )
+            offset, left = offset + count, left - count
+            while views and count >= len(views[0]):
+                count -= len(views.pop(0))
+            if views:
+                views[0] = views[0][count:]
+
+    def __del__(self):
+        if self._file is not None:
+            os.close(self._file)
+
+
+def exchanged(path):
+    """Returns the `DataError` of a file with another array than promised."""
+    return DataError(
+        f"{path} is another file than dataset.json promises: it begins with "
+        f"the header of another array; {ADVICE}."
+    )
+
+
+def unreadable(path, error):
+    """Returns the `DataError` of a file that an `OSError` keeps from us."""
+    if error.errno == errno.ENOENT:
+        return DataError(
+            f"{path} is missing, but dataset.json promises it; {ADVICE}."
+        )
+    return DataError(
+        f"{path} cannot be read ({shown(error.strerror)}); see that the "
+        "folder is there and may be read, and run the same command again."
+    )
