@@ -57,19 +57,20 @@ class TrainConfig:
     # A resume may ask by another name for the data that it has; that it is
     # the same data is for `JobDir.check_settings` to say.
     dataset: str = setting(
-        "fashion_mnist",
-        "what to train on; synthetic is drawn by the program and needs "
-        "nothing, idx is any folder of IDX files",
+        "auto",
+        "what to train on; auto: what lies in --data_dir, or Fashion-MNIST if "
+        "it is not given; prepared: what vae-data prepare made; idx: any "
+        "folder of IDX files; synthetic: drawn by the program, needs nothing",
         group="Data",
         role="run",
         not_tuned=_OTHER_DATA,
-        choices=("fashion_mnist", "synthetic", "idx"),
+        choices=("auto", "fashion_mnist", "prepared", "idx", "synthetic"),
         common=True,
     )
     data_dir: str = setting(
         "",
-        "folder of the IDX files, local or gs://; if given, only it is looked "
-        "at, else the Keras cache, else download",
+        "folder of the data, local or gs://; if given, only it is looked at, "
+        "else the Keras cache, else download",
         group="Data",
         role="worker",
         not_tuned=_OTHER_DATA,
@@ -82,6 +83,15 @@ class TrainConfig:
         group="Data",
         role="worker",
         unit="url",
+    )
+    cache_gib: float = setting(
+        0.0,
+        "how much of this machine's disk a dataset in a bucket may take; 0: "
+        "what is free",
+        group="Data",
+        role="worker",
+        unit="gib",
+        minimum=0,
     )
     dataset_fallback: str = setting(
         "none",

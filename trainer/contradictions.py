@@ -12,8 +12,10 @@ def refuse(config):
     Raises:
         ConfigError: the message says which of them, and what to leave out.
     """
-    if config.dataset == "idx" and not config.data_dir:
-        raise ConfigError("--dataset=idx needs --data_dir=FOLDER.")
+    if config.dataset in ("idx", "prepared") and not config.data_dir:
+        raise ConfigError(
+            f"--dataset={config.dataset} needs --data_dir=FOLDER."
+        )
     if config.dataset == "synthetic" and config.data_dir:
         raise ConfigError(
             "--dataset=synthetic reads no files, but --data_dir="

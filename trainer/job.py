@@ -133,7 +133,7 @@ def _lead(session):
         training = _prepare_to_lead(session, job, start, damaged)
         console.line(
             f"Training on {len(training.data.train_images):,} images of "
-            f"{training.data.name} with {training.cluster.describe()}, step "
+            f"{training.data.called} with {training.cluster.describe()}, step "
             f"{start.step} to {training.schedule.total_steps}."
         )
         recorder = Recorder(job, training, start, console, report_trial)

@@ -11,8 +11,10 @@ from trainer import loop
 from trainer.config import TrainConfig
 from trainer.data import order, sources
 from trainer.data.dataset import Dataset
+from trainer.data.images import faults_of
 from trainer.distributed import devices, peers as peers_lib
 from trainer.distributed.calls import Calls, Workers
+from trainer.errors import DataError
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.model import optimizer as optimizer_lib
@@ -108,7 +110,14 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
     config = session.config
     schedule = Schedule.of(config, len(data.train_images))
     with cluster.strategy.scope():
-        vae = session.parts.build_vae(config, data.image_shape)
+        try:
+            vae = session.parts.build_vae(config, data.image_shape)
+        except ValueError as error:
+            raise DataError(
+                f"The model cannot take the images of {data.called}: {error} "
+                "Make a dataset of another size: vae-data prepare --from=… "
+                "--to=… --size=64"
+            ) from error
         # Keras would call a second one in a process "adam_1", and its
         # variables would not be found in a checkpoint.
         optimizer = optimizer_lib.Adam(
@@ -203,11 +212,14 @@ def run(session, training, start, watchdog, recorder=None):
         draw = watchdog.around(recorder.draw, "drawing")
         works = {"row": recorder.write_row, **works, "images": draw}
         save = watchdog.around(recorder.save, "saving")
-    with session.console.image_bar(
-        "Training",
-        training.schedule.total_steps * config.batch_size,
-        start.step * config.batch_size,
-    ) as progress:
+    with (
+        faults_of(data.train_images, images),
+        session.console.image_bar(
+            "Training",
+            training.schedule.total_steps * config.batch_size,
+            start.step * config.batch_size,
+        ) as progress,
+    ):
         loop.train(
             start=start,
             periods=periods,

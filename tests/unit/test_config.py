@@ -34,6 +34,7 @@ OF_EACH_WORKER = (
     "resume",
     "data_dir",
     "data_url",
+    "cache_gib",
     "dataset_fallback",
     "cluster_timeout_seconds",
     "cluster_secret",

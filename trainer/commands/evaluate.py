@@ -67,7 +67,7 @@ def _evaluate(flags, stop, console):
         )
         console.line(
             f"Step {trained.step} of {job.location}, {len(data.test_images):,} "
-            f"test images of {data.name}, in nats an image and with standard "
+            f"test images of {data.called}, in nats an image and with standard "
             "errors:"
         )
         for line in report.table(figures):

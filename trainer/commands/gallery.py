@@ -13,7 +13,6 @@ _USAGE = Usage(
     example="vae-gallery --job_dir=runs/vae",
 )
 _NAME = "gallery.html"
-_GRID_ROWS = 30
 
 
 def main():
@@ -37,7 +36,7 @@ def _make_gallery(flags, stop, console):
     from trainer.gallery import page
     from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
-    from trainer.pictures import album
+    from trainer.pictures import album, grids
     from trainer.tracking.rows import read_rows
 
     with open_trained(flags, console, stop) as trained:
@@ -46,7 +45,12 @@ def _make_gallery(flags, stop, console):
         data = trained.data(console, stop)
         stop.check()
         drawn = album.draw(
-            trained, data, _GRID_ROWS, trained.config.seed, console, stop
+            trained,
+            data,
+            grids.rows_of_grid(data.image_shape),
+            trained.config.seed,
+            console,
+            stop,
         )
         stop.check()
         content = page.render(

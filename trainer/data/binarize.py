@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from trainer.data import images
 from trainer.errors import ConfigError
 
 # One image in six is for validation: 10,000 of the 60,000.
@@ -19,10 +20,11 @@ _SEED = 777
 def split_and_draw(data):
     """Returns data with a validation set, and binary images to evaluate on.
 
-    The last sixth of the training images is the validation set; the others
-    stay grey. `np.random.RandomState(777)`, whose numbers are the same in all
-    versions of NumPy, draws `binomial(1, value / 255)`, with the quotient in
-    float32, for the validation images, then for the test images.
+    Where there is no validation set, the last sixth of the training images
+    becomes one; the others stay grey. `np.random.RandomState(777)`, whose
+    numbers are the same in all versions of NumPy, draws `binomial(1, value /
+    255)`, with the quotient in float32, for the validation images, then for
+    the test images.
 
     Args:
         data: a `Dataset`.
@@ -34,6 +36,18 @@ def split_and_draw(data):
     Raises:
         ConfigError: there are too few training images to split.
     """
+    generator = np.random.RandomState(_SEED)
+
+    def draw(grey):
+        probabilities = grey.astype(np.float32) / 255
+        return (255 * generator.binomial(1, probabilities)).astype(np.uint8)
+
+    if data.validation_images is not None:
+        return dataclasses.replace(
+            data,
+            validation_images=draw(data.validation_images[:]),
+            test_images=draw(data.test_images[:]),
+        )
     held_out = len(data.train_images) // _VALIDATION_DIVISOR
     if held_out == 0:
         raise ConfigError(
@@ -41,17 +55,13 @@ def split_and_draw(data):
             f"{_VALIDATION_DIVISOR} for validation, but there are "
             f"{len(data.train_images)}; use at least {_VALIDATION_DIVISOR}."
         )
-    generator = np.random.RandomState(_SEED)
-
-    def draw(images):
-        probabilities = images.astype(np.float32) / 255
-        return (255 * generator.binomial(1, probabilities)).astype(np.uint8)
-
     labels = data.train_labels
     return dataclasses.replace(
         data,
-        train_images=data.train_images[:-held_out],
+        train_images=images.first(
+            data.train_images, len(data.train_images) - held_out
+        ),
         train_labels=None if labels is None else labels[:-held_out],
         validation_images=draw(data.train_images[-held_out:]),
-        test_images=draw(data.test_images),
+        test_images=draw(data.test_images[:]),
     )

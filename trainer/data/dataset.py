@@ -1,43 +1,58 @@
-"""A dataset: images and labels in memory, and what they are called."""
+"""A dataset: images and labels, and what they are called."""
 
 import dataclasses
 
 import numpy as np
 
-from trainer.data import synthetic
+from trainer.data.images import StoredImages
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images and labels in memory.
+    """Images and labels.
 
     Attributes:
         name: which dataset it is.
-        train_images: uint8 of shape (N, height, width, 1).
-        test_images: uint8 of shape (M, height, width, 1).
-        train_labels: uint8 of shape (N,), or None. Training ignores them.
-        test_labels: uint8 of shape (M,), or None.
+        train_images: uint8 array or `StoredImages`, of shape (N, height,
+            width, channels).
+        test_images: the same, of shape (M, height, width, channels).
+        train_labels: integers of shape (N,), or None. Training ignores them.
+        test_labels: integers of shape (M,), or None.
         md5: MD5 of each decompressed file, by name.
-        validation_images: uint8 of shape (K, height, width, 1), which are no
-            training images then, or None.
+        sha256: SHA-256 of what says all of a dataset on disk, by name.
+        classes: tuple of str, their names by label; empty where nobody has
+            named them.
+        title: str, what people call it; empty for its name.
+        validation_images: as `train_images`, of shape (K, height, width,
+            channels), which are no training images then, or None.
     """
 
     name: str
-    train_images: np.ndarray
-    test_images: np.ndarray
+    train_images: np.ndarray | StoredImages
+    test_images: np.ndarray | StoredImages
     train_labels: np.ndarray | None
     test_labels: np.ndarray | None
     md5: dict[str, str]
-    validation_images: np.ndarray | None = None
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    title: str = ""
+    validation_images: np.ndarray | StoredImages | None = None
+
+    @property
+    def called(self):
+        """What a message calls it."""
+        return self.title or self.name
 
     @property
     def image_shape(self):
-        """(height, width, 1)."""
+        """(height, width, channels)."""
         return self.train_images.shape[1:]
 
     def description(self):
         """Returns what a job's record says of the data, as JSON values."""
+        checksums = {"sha256": self.sha256} if self.sha256 else {}
         return {
+            **checksums,
             "name": self.name,
             "train_examples": len(self.train_images),
             "test_examples": len(self.test_images),
@@ -61,12 +76,12 @@ class Dataset:
 
     @property
     def class_names(self):
-        """Names of the classes, by label; of an IDX folder, the numbers.
+        """Names of the classes, by label; numbers where nobody has named them.
 
         Empty where there are no labels.
         """
-        if self.name != "idx":
-            return synthetic.CLASS_NAMES
+        if self.classes:
+            return self.classes
         if self.train_labels is None or self.test_labels is None:
             return ()
         # As a Python integer: 255 + 1 is 0 in uint8.

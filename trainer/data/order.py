@@ -9,6 +9,7 @@ import math
 import tensorflow as tf
 
 from trainer import arithmetic, randomness
+from trainer.data import images as images_lib
 
 
 def train_batches(
@@ -22,7 +23,8 @@ def train_batches(
     """Returns the distributed training batches from a step on.
 
     Args:
-        images: uint8 array of shape (N, height, width, 1).
+        images: uint8 array, or `StoredImages`, of shape (N, height, width,
+            channels).
         config: a `TrainConfig`.
         schedule: a `Schedule`.
         strategy: a `tf.distribute.Strategy`.
@@ -33,12 +35,9 @@ def train_batches(
         A distributed dataset. Each replica's element is a dict: `step` (int64
         scalar), `position` (int64 scalar: where this slice starts in the
         global batch) and `images` (uint8 of shape (batch_size / replicas,
-        height, width, 1), drawn to be 0 or 255 if the config says so).
+        height, width, channels), drawn to be 0 or 255 if the config says so).
     """
-    # A dataset graph keeps a captured tensor; a captured array would become
-    # a constant inside the graph and be serialised with it.
-    with tf.device("CPU:0"):
-        source = tf.convert_to_tensor(images)
+    read = images_lib.reader(images)
     slice_size = config.batch_size // strategy.num_replicas_in_sync
 
     def dataset_of_worker(context):
@@ -52,7 +51,7 @@ def train_batches(
                 step, position, slice_size, config, schedule, len(images),
                 version,
             )  # fmt: skip
-            batch_images = tf.gather(source, examples)
+            batch_images = read(examples)
             if config.binarize == "dynamic":
                 batch_images = binary_images(
                     batch_images, config.seed, step, position
@@ -67,7 +66,8 @@ def train_batches(
         # One element a replica: a strategy deals a worker's elements out to
         # its replicas in turn.
         dataset = tf.data.Dataset.range(steps * replicas)
-        return dataset.map(batch).prefetch(2 * replicas)
+        batches = dataset.map(batch, images_lib.parallel_reads(images))
+        return batches.prefetch(2 * replicas)
 
     return _distribute(dataset_of_worker, strategy)
 
@@ -114,7 +114,7 @@ def binary_images(images, seed, step, position):
     that decide are from 0 to below 1, so that 0 stays black and 255 white.
 
     Args:
-        images: uint8 tensor of shape (count, height, width, 1).
+        images: uint8 tensor of shape (count, height, width, channels).
         seed: int, the job's seed.
         step: int64 tensor of shape (), from 1.
         position: int64 tensor of shape (), the slice's first place in the
@@ -141,7 +141,8 @@ def test_batches(images, config, strategy, passes=1):
     """Returns the distributed test batches: every image once, in order.
 
     Args:
-        images: uint8 array of shape (M, height, width, 1).
+        images: uint8 array, or `StoredImages`, of shape (M, height, width,
+            channels).
         config: a `TrainConfig`.
         strategy: a `tf.distribute.Strategy`.
         passes: int, how often; None for without end.
@@ -150,15 +151,15 @@ def test_batches(images, config, strategy, passes=1):
         (dataset, batches): a distributed dataset, and the number of global
         batches in a pass. Each replica's element is a dict: `position` (int64
         scalar: the test index of the first image), `images` (uint8 of shape
-        (batch_size / replicas, height, width, 1)) and `weights` (float64 of
-        shape (batch_size / replicas,): 0 for the padding that makes the last
-        batch even, since an empty replica would hang or give NaN).
+        (batch_size / replicas, height, width, channels)) and `weights`
+        (float64 of shape (batch_size / replicas,): 0 for the padding that
+        makes the last batch even, since an empty replica would hang or give
+        NaN).
     """
-    with tf.device("CPU:0"):
-        source = tf.convert_to_tensor(images)
+    read = images_lib.reader(images)
     count = len(images)
     slice_size = config.batch_size // strategy.num_replicas_in_sync
-    batches = -(-count // config.batch_size)
+    batch_count = -(-count // config.batch_size)
 
     def dataset_of_worker(context):
         replicas = strategy.num_replicas_in_sync // context.num_input_pipelines
@@ -172,14 +173,15 @@ def test_batches(images, config, strategy, passes=1):
             places = position + tf.range(slice_size, dtype=tf.int64)
             return {
                 "position": position,
-                "images": tf.gather(source, tf.minimum(places, count - 1)),
+                "images": read(tf.minimum(places, count - 1)),
                 "weights": tf.cast(places < count, tf.float64),
             }
 
-        dataset = tf.data.Dataset.range(batches * replicas)
-        return dataset.map(batch).repeat(passes).prefetch(2 * replicas)
+        dataset = tf.data.Dataset.range(batch_count * replicas)
+        batches = dataset.map(batch, images_lib.parallel_reads(images))
+        return batches.repeat(passes).prefetch(2 * replicas)
 
-    return _distribute(dataset_of_worker, strategy), batches
+    return _distribute(dataset_of_worker, strategy), batch_count
 
 
 def _distribute(dataset_of_worker, strategy):

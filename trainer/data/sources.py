@@ -8,7 +8,14 @@ import pathlib
 import numpy as np
 
 from trainer import files, places
-from trainer.data import idx, shared_folder, synthetic
+from trainer.data import (
+    idx,
+    images,
+    manifest,
+    prepared,
+    shared_folder,
+    synthetic,
+)
 from trainer.data.binarize import split_and_draw
 from trainer.data.dataset import Dataset
 from trainer.data.download import download
@@ -22,6 +29,8 @@ FASHION_MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
+IDX_NAMES = tuple(FASHION_MNIST_MD5)
+_FORMS_OF_IDX = ("fashion_mnist", "idx")
 
 
 def load(config, console, stop, *, recorded_name=None):
@@ -41,6 +50,9 @@ def load(config, console, stop, *, recorded_name=None):
         ConfigError: more examples were asked for than there are, or there
             are too few.
     """
+    if config.dataset == "auto" and recorded_name in _FORMS_OF_IDX:
+        # What was found when the job began.
+        config = dataclasses.replace(config, dataset=recorded_name)
     data = _find(config, console, stop, recorded_name)
     data = _first_examples(data, config, recorded_name)
     return split_and_draw(data) if config.binarize == "dynamic" else data
@@ -87,11 +99,53 @@ def _find(config, console, stop, recorded_name):
 
 
 def _load_files(config, console, stop):
-    md5 = None if config.dataset == "idx" else FASHION_MNIST_MD5
-    if config.data_dir and places.parse(config.data_dir).in_bucket:
-        return _read_bucket(config, md5, console, stop)
-    if config.data_dir:
-        return idx.read_folder(config.data_dir, config.dataset, md5)
+    if not config.data_dir:
+        # Without a folder that is the only one with files.
+        return _read_cache(config, console, stop)
+    if places.parse(config.data_dir).in_bucket:
+        return _read_bucket(config, console, stop)
+    folder = pathlib.Path(config.data_dir)
+    if config.dataset in _FORMS_OF_IDX:
+        return _read_idx(folder, config)
+    is_prepared = (folder / manifest.NAME).exists() or (
+        folder / manifest.UNFINISHED
+    ).exists()
+    if is_prepared or config.dataset == "prepared":
+        return prepared.read(folder)
+    if not folder.exists():
+        raise DataUnavailableError(
+            f"There is no {folder}; give the folder of the data with "
+            "--data_dir."
+        )
+    if any(idx.find(folder, name) for name in IDX_NAMES):
+        return _read_idx(folder, config)
+    # Pillow, and what else decodes images.
+    from trainer.data.preparing import automatic
+
+    return prepared.read(automatic.prepare(folder, console, stop))
+
+
+def _read_idx(folder, config):
+    """Returns the `Dataset` of a folder of IDX files."""
+    if config.dataset == "fashion_mnist":
+        return _named(
+            idx.read_folder(folder, "fashion_mnist", FASHION_MNIST_MD5)
+        )
+    data = idx.read_folder(folder, "idx")
+    if config.dataset == "auto" and data.md5 == FASHION_MNIST_MD5:
+        data = dataclasses.replace(data, name="fashion_mnist")
+    return _named(data)
+
+
+def _named(data):
+    """Returns a `Dataset` with the names of its classes, where it is known."""
+    if data.name == "idx":
+        return data
+    return dataclasses.replace(data, classes=synthetic.CLASS_NAMES)
+
+
+def _read_cache(config, console, stop):
+    """Returns Fashion-MNIST from the cache of Keras, fetched if need be."""
     cache = keras_cache()
     # Who finds everything needs no lock, nor to write there.
     if not all(idx.find(cache, name) for name in FASHION_MNIST_MD5):
@@ -102,14 +156,14 @@ def _load_files(config, console, stop):
                     download(
                         config.data_url, name, expected, cache, console, stop
                     )
-    return idx.read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5)
+    return _named(idx.read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5))
 
 
-def _read_bucket(config, md5, console, stop):
-    """Returns the `Dataset` of the IDX files of a bucket.
+def _read_bucket(config, console, stop):
+    """Returns the `Dataset` of a folder of a bucket.
 
-    They are kept in a folder of this machine. A file is downloaded once: again
-    only when its checksum differs.
+    Its files are kept in a folder of this machine. A file is downloaded once:
+    again only when its checksum differs.
     """
     # The client library takes most of a second to import.
     from trainer.job_dir.bucket import object_store
@@ -118,18 +172,19 @@ def _read_bucket(config, md5, console, stop):
     store = object_store.ObjectStore(
         config.data_dir, config.storage_timeout_seconds, stop
     )
-    names = {
-        f"{name}{ending}"
-        for name in FASHION_MNIST_MD5
-        for ending in ("", ".gz")
-    }
-    objects = {
-        name: info for name, info in store.list().items() if name in names
-    }
+    listed = store.list()
+    if config.dataset == "prepared" or (
+        config.dataset == "auto" and manifest.NAME in listed
+    ):
+        return prepared.read_bucket(
+            store, listed, config.cache_gib, console, stop
+        )
+    names = {f"{name}{ending}" for name in IDX_NAMES for ending in ("", ".gz")}
+    objects = {name: info for name, info in listed.items() if name in names}
     if not objects:
         raise DataUnavailableError(
-            f"{store.url} holds no {next(iter(FASHION_MNIST_MD5))}.gz and none "
-            "of the other IDX files; give the folder that has them with "
+            f"{store.url} holds no {manifest.NAME}, no {IDX_NAMES[0]}.gz and "
+            "none of the other IDX files; give the folder that has them with "
             "--data_dir."
         )
     cache_name = places.parse(store.url).cache_name
@@ -147,7 +202,7 @@ def _read_bucket(config, md5, console, stop):
             ):
                 del objects[path.name]
         download_objects(store, objects, folder, console)
-        return idx.read_folder(folder, config.dataset, md5)
+        return _read_idx(folder, config)
 
 
 def keras_cache():
@@ -179,6 +234,7 @@ def _synthetic(config):
             name: hashlib.md5(array.tobytes()).hexdigest()
             for name, array in arrays.items()
         },
+        classes=synthetic.CLASS_NAMES,
     )
 
 
@@ -190,7 +246,7 @@ def _first_examples(data, config, recorded_name):
         if wanted > available and not recorded_name:
             raise ConfigError(
                 f"--{split}_examples={wanted} is more than the {available} "
-                f"{split} images of {data.name}; give at most that, or 0 for "
+                f"{split} images of {data.called}; give at most that, or 0 for "
                 "all."
             )
         limits[split] = wanted or available
@@ -202,7 +258,7 @@ def _first_examples(data, config, recorded_name):
     }
     return dataclasses.replace(
         data,
-        train_images=data.train_images[: limits["train"]],
-        test_images=data.test_images[: limits["test"]],
+        train_images=images.first(data.train_images, limits["train"]),
+        test_images=images.first(data.test_images, limits["test"]),
         **labels,
     )

@@ -92,7 +92,7 @@ def _lead(trained, data, schedule):
         f"A variational autoencoder with {units:,} latent "
         f"unit{'s' if units > 1 else ''}, after {epochs:,.3g} "
         f"epoch{'s' if epochs != 1 else ''} ({trained.step:,} steps) on "
-        f"{len(data.train_images):,} images of {data.name}."
+        f"{len(data.train_images):,} images of {data.called}."
     )
 
 

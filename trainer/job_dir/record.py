@@ -181,7 +181,8 @@ class Record:
             if getattr(config, name) != getattr(before, name)
         ]
         name = self.read()["data"]["name"]
-        if config.dataset not in (name, before.dataset):
+        # What lies there is for `check_resume` to compare.
+        if config.dataset not in ("auto", name, before.dataset):
             differences.append(f"--dataset={config.dataset} (was {name})")
         self._refuse(differences)
         return name

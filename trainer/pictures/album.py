@@ -60,7 +60,7 @@ def draw(trained, data, rows, seed, console, stop):
         )
         row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
     else:
-        left_out.append(f"No classes: {data.name} has no test labels.")
+        left_out.append(f"No classes: {data.called} has no test labels.")
     pictures = {}
     with console.image_bar("Drawing", len(draws)) as advance:
         for name, draw_one in draws.items():

@@ -6,8 +6,19 @@ from trainer import randomness
 from trainer.model import inference
 
 GRID_ROWS = 30
+# Of a grid: no file that nobody can look at, and 30 rows up to 64 pixels.
+_GRID_PIXELS = 1920
 COLUMNS = 10
 _MANIFOLD_LIMIT = 2.0
+
+
+def rows_of_grid(image_shape):
+    """Returns how many rows and columns of images make a grid to look at.
+
+    Args:
+        image_shape: (height, width, channels).
+    """
+    return max(1, min(GRID_ROWS, _GRID_PIXELS // max(image_shape[:2])))
 
 
 def grid_codes(latent_dim, rows, seed):

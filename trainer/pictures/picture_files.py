@@ -50,7 +50,12 @@ def save_plots(job, vae, config, test_images, rows, stop):
     job.plots.mkdir(exist_ok=True)
     save_picture(
         job.plots / "generated.png",
-        grids.grid(vae, config.latent_dim, seed=config.seed),
+        grids.grid(
+            vae,
+            config.latent_dim,
+            grids.rows_of_grid(test_images.shape[1:]),
+            config.seed,
+        ),
     )
     stop.check()
     save_picture(

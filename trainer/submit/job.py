@@ -119,10 +119,10 @@ def _check_data_place(config):
 
 
 def _check_data_size(config):
-    if config.dataset == "idx":
-        return
+    if config.data_dir and config.dataset != "fashion_mnist":
+        return  # What lies there decides.
     examples = config.train_examples or _TRAIN_EXAMPLES
-    if config.dataset == "fashion_mnist":
+    if config.dataset != "synthetic":
         examples = min(examples, _TRAIN_EXAMPLES)
     if config.batch_size > examples:
         raise ConfigError(

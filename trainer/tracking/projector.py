@@ -9,12 +9,14 @@ from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from trainer import files
+from trainer.data import images as images_lib
 from trainer.model import inference
 from trainer.pictures import grids, png
 
 # More than these, and larger ones, would be too much for a browser.
 _POINTS = 10_000
 _THUMBNAIL_PIXELS = 28
+_BLOCK_IMAGES = 500
 _NAME = "posterior_mean"
 
 
@@ -38,7 +40,7 @@ def save(run, vae, data, console, stop):
     folder.mkdir(parents=True, exist_ok=True)
     files.remove_unfinished(run)
     files.remove_unfinished(folder)
-    images = data.test_images[:_POINTS]
+    images = images_lib.first(data.test_images, _POINTS)
     thumbnails = _thumbnails(images)
     with console.image_bar("Encoding", len(images)) as advance:
         means = inference.encode_many(vae, images, stop, advance).astype("<f4")
@@ -85,14 +87,23 @@ def _metadata(data, count):
 
 
 def _thumbnails(images):
-    """Returns images of the same channels, no side above 28 pixels."""
-    _, height, width, _ = images.shape
+    """Returns images of the same channels, no side above 28 pixels.
+
+    All of them take 24 MB, however large the images are.
+    """
+    count, height, width, channels = images.shape
     scale = min(_THUMBNAIL_PIXELS / max(height, width), 1)
-    if scale < 1:
-        size = [max(round(side * scale), 1) for side in (height, width)]
-        small = tf.image.resize(images, size, method="area")
-        images = tf.cast(tf.round(small), tf.uint8).numpy()
-    return images
+    if scale == 1:
+        return images[:]
+    size = [max(round(side * scale), 1) for side in (height, width)]
+    thumbnails = np.empty((count, *size, channels), np.uint8)
+    for start in range(0, count, _BLOCK_IMAGES):
+        block = images[start : start + _BLOCK_IMAGES]
+        small = tf.image.resize(block, size, method="area")
+        thumbnails[start : start + len(block)] = tf.cast(
+            tf.round(small), tf.uint8
+        )
+    return thumbnails
 
 
 def _sprite(thumbnails):

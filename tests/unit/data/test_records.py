@@ -1,6 +1,7 @@
 """A dataset on disk is read as it was written, or not at all."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import shutil
@@ -77,10 +78,18 @@ def test_records_come_in_the_order_that_was_asked_for(folder, count):
     assert np.array_equal(found, images[indices])
 
 
+def open_below(folder):
+    """Returns the files of a folder that this process has open."""
+    opened = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            opened.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return [path for path in opened if path.startswith(str(folder))]
+
+
 def test_many_threads_read_with_few_open_files(folder, monkeypatch):
     monkeypatch.setattr(records, "_OPEN_SHARDS", 1)
     images = images_by_numpy(folder)
-    before = len(os.listdir("/proc/self/fd"))
     dataset = records.open_dataset(folder)
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(images)) for _ in range(200)]
@@ -89,7 +98,7 @@ def test_many_threads_read_with_few_open_files(folder, monkeypatch):
         for indices, found in zip(orders, pool.map(read, orders), strict=True):
             assert np.array_equal(found, images[indices])
     dataset.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(folder) == []
 
 
 @pytest.mark.parametrize("indices", [[-1], [0, 10_000]])

@@ -59,3 +59,12 @@ def test_cells_are_what_was_tiled(channels):
     np.testing.assert_array_equal(
         grids.cells(pixels, 4, 5), images.reshape(2, 3, 4, 5, channels)
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "rows"),
+    [(4, 30), (28, 30), (64, 30), (128, 15), (256, 7), (4096, 1)],
+)
+def test_a_grid_of_large_images_has_fewer_of_them(side, rows):
+    assert grids.rows_of_grid((side, 4, 3)) == rows
+    assert grids.rows_of_grid((4, side, 1)) == rows

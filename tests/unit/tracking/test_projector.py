@@ -25,7 +25,9 @@ def make_data(count=5, shape=(28, 28, 1), labels=True):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
     labels = np.arange(count, dtype=np.uint8) % 2 if labels else None
-    return Dataset("fashion_mnist", images, images, labels, labels, md5={})
+    return Dataset(
+        "fashion_mnist", images, images, labels, labels, {}, classes=NAMES
+    )
 
 
 def make_vae(small_config, shape=(28, 28, 1), **settings):

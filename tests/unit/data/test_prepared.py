@@ -1,0 +1,302 @@
+"""Training on what `vae-data prepare` made: in memory, and on disk."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.tools.datasets import prepare
+from tests.tools.images import png
+from tests.tools.small_jobs import rows_of, small_job
+from trainer.data import images as images_lib, prepared, sources
+from trainer.errors import ConfigError, DataError
+from trainer.job import train_and_evaluate
+from trainer.job_dir.open import JobDir
+
+SHAPE = (12, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A dataset in colour, of sides that differ, in several files."""
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "source.npz",
+        x_train=rng.integers(0, 256, (160, *SHAPE), np.uint8),
+        y_train=rng.integers(0, 3, 160),
+        x_test=rng.integers(0, 256, (40, *SHAPE), np.uint8),
+        y_test=rng.integers(0, 3, 40),
+    )
+    return prepare(
+        folder / "source.npz", folder / "data", size=SHAPE[:2], shard=50 * 288
+    )
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "data")
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    """Leaves no memory for images."""
+    monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
+
+
+def job(tmp_path, folder, name="job", **settings):
+    return small_job(
+        **{
+            "dataset": "auto",
+            "data_dir": str(folder),
+            "job_dir": str(tmp_path / name),
+            "train_examples": 0,
+            "test_examples": 0,
+            "epochs": 2,
+            **settings,
+        }
+    )
+
+
+def state_of(config):
+    job_dir = JobDir(config.job_dir)
+    step = max(int(p.name[5:]) for p in job_dir.checkpoints.iterdir())
+    with np.load(job_dir.checkpoint(step) / "state.npz") as state:
+        return {name: state[name] for name in state.files}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_images_on_disk_train_as_those_in_memory_bit_for_bit(
+    folder, tmp_path, monkeypatch
+):
+    in_memory = job(tmp_path, folder, "memory")
+    train_and_evaluate(in_memory)
+    monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
+    assert isinstance(
+        prepared.read(folder).train_images, images_lib.StoredImages
+    )
+    on_disk = job(tmp_path, folder, "disk")
+    train_and_evaluate(on_disk)
+    assert_same(state_of(in_memory), state_of(on_disk))
+    for split in ("train", "test"):
+        assert rows_of(in_memory, split) == rows_of(on_disk, split)
+
+
+@pytest.mark.slow
+def test_any_number_of_replicas_reads_the_same_images(
+    folder, tmp_path, on_disk
+):
+    losses = {}
+    for replicas in (1, 4):
+        config = job(
+            tmp_path,
+            folder,
+            f"of-{replicas}",
+            precision="float64",
+            virtual_devices=replicas,
+            summary_steps=1,
+        )
+        train_and_evaluate(config)
+        losses[replicas] = [row["total_loss"] for row in rows_of(config)]
+    np.testing.assert_allclose(losses[1], losses[4], rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_record_that_is_damaged_in_mid_run_is_a_sentence_and_loses_nothing(
+    folder, tmp_path, on_disk
+):
+    untouched = job(tmp_path, folder, "untouched", epochs=3)
+    train_and_evaluate(untouched)
+    config = job(tmp_path, folder, epochs=1)
+    train_and_evaluate(config)
+    path = folder / "train" / "images-00001-of-00004.npy"
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(DataError, match=r"images-00001.* is damaged at record"):
+        train_and_evaluate(job(tmp_path, folder, epochs=3))
+    path.unlink()
+    with pytest.raises(DataError, match="images-00001"):
+        train_and_evaluate(job(tmp_path, folder, epochs=3))
+    path.write_bytes(whole)
+    train_and_evaluate(job(tmp_path, folder, epochs=3))
+    assert_same(state_of(untouched), state_of(config))
+
+
+def test_another_dataset_is_not_what_a_job_began_with(folder, tmp_path):
+    train_and_evaluate(job(tmp_path, folder))
+    path = folder / "dataset.json"
+    content = json.loads(path.read_bytes())
+    content["class_names"] = ["a", "b", "c"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"dataset\.json"):
+        train_and_evaluate(job(tmp_path, folder, epochs=3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_the_first_images_are_the_first(folder, on_disk, count):
+    images = prepared.read(folder).train_images
+    first = images_lib.first(images, count)
+    assert (len(first), first.shape) == (count, (count, *SHAPE))
+    np.testing.assert_array_equal(first[:], images[:count])
+    np.testing.assert_array_equal(first[-3:], images[max(count - 3, 0) : count])
+
+
+def test_a_dataset_without_a_test_set_is_refused(original, tmp_path):
+    source = tmp_path / "source.npz"
+    np.savez(source, x_train=np.zeros((8, *SHAPE), np.uint8))
+    folder = prepare(source, tmp_path / "data", size=SHAPE[:2], test_share=0.0)
+    with pytest.raises(DataError, match="has no test set"):
+        prepared.read(folder)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where images are prepared that lie about as files."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "vae-trainer" / "prepared"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of pictures of two classes."""
+    for number in range(40):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number, height=20, width=30))
+    return tmp_path / "photos"
+
+
+def test_a_folder_of_images_is_prepared_once_and_trained_on(
+    photos, tmp_path, cache, console, stop, capsys
+):
+    for _ in range(2):
+        data = load(tmp_path, photos, console, stop)
+        assert data.image_shape == (64, 64, 3)
+        assert data.class_names == ("a", "b")
+        assert len(data.train_images) + len(data.test_images) == 40
+    assert "a dataset of 64x64 pixels is made once" in capsys.readouterr().out
+    assert len(list(cache.iterdir())) == 1
+    # Other images are another dataset.
+    (photos / "a" / "more.png").write_bytes(png(99))
+    again = load(tmp_path, photos, console, stop)
+    assert again.sha256 != data.sha256
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_job_on_images_as_they_lie_there_goes_on(tmp_path, cache):
+    path = tmp_path / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)
+    np.savez(path, x_train=images)
+    config = job(tmp_path, path, epochs=1)
+    train_and_evaluate(config)
+    train_and_evaluate(job(tmp_path, path, epochs=2))
+    assert {row["epoch"] for row in rows_of(config, "test")} == {1, 2}
+    np.savez(path, x_train=images[:-1])
+    with pytest.raises(ConfigError, match=r"dataset\.json"):
+        train_and_evaluate(job(tmp_path, path, epochs=3))
+
+
+def test_arrays_keep_their_size(tmp_path, cache, console, stop):
+    path = tmp_path / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), np.uint8)
+    np.savez(path, x_train=images)
+    data = load(tmp_path, path, console, stop)
+    assert data.image_shape == SHAPE
+    assert data.train_labels is None
+    # A tenth of them, by their content.
+    assert 0 < len(data.test_images) < 15
+
+
+def test_sides_that_the_model_cannot_take_are_a_sentence(tmp_path, cache):
+    path = tmp_path / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, (50, 9, 9), np.uint8)
+    np.savez(path, x_train=images)
+    with pytest.raises(DataError, match=r"cannot take .* vae-data prepare"):
+        train_and_evaluate(job(tmp_path, path, batch_size=8))
+
+
+@pytest.mark.parametrize("make", ["nothing", "empty", "text"])
+def test_what_holds_no_images_is_said(tmp_path, cache, make, console, stop):
+    place = tmp_path / "place"
+    if make == "empty":
+        place.mkdir()
+    if make == "text":
+        place.write_text("text")
+    message = {
+        "nothing": "There is no",
+        "empty": "holds no images",
+        "text": "is nothing that images are taken from",
+    }
+    with pytest.raises(DataError, match=message[make]):
+        load(tmp_path, place, console, stop)
+
+
+@pytest.fixture
+def in_bucket(folder, bucket, tmp_path, monkeypatch):
+    """The place of the dataset in a bucket, whose copy is in a cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = f"data/{path.relative_to(folder)}"
+            bucket.write(name, path.read_bytes())
+    return "gs://bucket/data"
+
+
+def load(tmp_path, place, console, stop):
+    return sources.load(job(tmp_path, place), console, stop)
+
+
+def test_a_dataset_in_a_bucket_is_fetched_once(
+    in_bucket, bucket, tmp_path, folder, console, stop
+):
+    here = prepared.read(folder)
+    for _ in range(2):
+        data = load(tmp_path, in_bucket, console, stop)
+        np.testing.assert_array_equal(data.train_images, here.train_images)
+        np.testing.assert_array_equal(data.test_labels, here.test_labels)
+        assert data.description() == here.description()
+        # All that the second one needs is there.
+        bucket.fail(403, times=None, match="images-")
+
+
+def test_a_damaged_file_of_a_bucket_is_named_and_fetched_when_it_is_whole(
+    in_bucket, bucket, tmp_path, folder, console, stop
+):
+    name = "train/images-00002-of-00004.npy"
+    whole = (folder / name).read_bytes()
+    bucket.write(f"data/{name}", whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"images-00002.* is damaged"):
+        load(tmp_path, in_bucket, console, stop)
+    bucket.delete(f"data/{name}")
+    with pytest.raises(DataError, match=r"images-00002.* is missing"):
+        load(tmp_path, in_bucket, console, stop)
+    bucket.write(f"data/{name}", whole)
+    data = load(tmp_path, in_bucket, console, stop)
+    assert len(data.train_images) == 160
+
+
+def test_a_dataset_that_the_disk_has_no_room_for_is_refused_before_it_starts(
+    in_bucket, bucket, tmp_path, monkeypatch, console, stop
+):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match=r"has 0\.0 GiB free; free"):
+        load(tmp_path, in_bucket, console, stop)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_a_dataset_larger_than_it_may_be_is_refused_before_it_starts(
+    in_bucket, tmp_path, console, stop
+):
+    config = job(tmp_path, in_bucket, cache_gib=1e-6)
+    with pytest.raises(DataError, match="more than --cache_gib=1e-06"):
+        sources.load(config, console, stop)
+    assert not list((tmp_path / "cache").rglob("*.npy"))

@@ -1,0 +1,148 @@
+"""The images of a split, in memory or on disk, as the rest takes them.
+
+Both have a length, a shape and a dtype, and give an array of those that are
+asked for by a slice or by an array of indices.
+"""
+
+import contextlib
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+# Of the memory of this machine, what the images of a dataset may take.
+_SHARE_OF_MEMORY = 4
+# Read ahead of the step, where images are read from a disk.
+_PARALLEL_READS = 2
+_CGROUP_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+class StoredImages:
+    """The first images of a split of a dataset on disk.
+
+    Args:
+        split: a `records.StoredSplit`.
+        count: int, how many of them.
+
+    Attributes:
+        shape: (count, height, width, channels).
+        dtype: of an image, uint8.
+        fault: the `DataError` of a read that failed; None if none has.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, split, count=None):
+        self._split = split
+        count = split.count if count is None else count
+        self.shape = (count, *split.image_shape)
+        self.fault = None
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, wanted):
+        """Returns uint8 images of a slice or of an integer array."""
+        if isinstance(wanted, slice):
+            wanted = np.arange(*wanted.indices(len(self)))
+        return self._split.read(wanted)
+
+    def first(self, count):
+        """Returns the first images of these, which are not read yet."""
+        return StoredImages(self._split, min(count, len(self)))
+
+    def read(self, indices):
+        """As `__getitem__`; remembers an error that TensorFlow would hide."""
+        try:
+            return self._split.read(indices)
+        except Exception as error:
+            self.fault = error
+            raise
+
+
+def of_split(split, most_bytes=None):
+    """Returns the images of a `records.StoredSplit`, in memory if they fit.
+
+    Args:
+        split: a `records.StoredSplit`.
+        most_bytes: int, what fits; None for a quarter of the memory.
+    """
+    images = StoredImages(split)
+    if most_bytes is None:
+        most_bytes = memory_bytes() // _SHARE_OF_MEMORY
+    if np.prod(images.shape, dtype=np.int64) > most_bytes:
+        return images
+    return images[:]
+
+
+def first(images, count):
+    """Returns the first images, without reading any."""
+    if isinstance(images, StoredImages):
+        return images.first(count)
+    return images[:count]
+
+
+def reader(images):
+    """Returns what takes images by index inside of tf.data.
+
+    Args:
+        images: uint8 array, or `StoredImages`, of shape (N, height, width,
+            channels).
+
+    Returns:
+        Function of an int64 tensor of shape (n,), which returns a uint8 tensor
+        of shape (n, height, width, channels).
+    """
+    if not isinstance(images, StoredImages):
+        # A dataset graph keeps a captured tensor; a captured array would
+        # become a constant inside the graph and be serialised with it.
+        with tf.device("CPU:0"):
+            source = tf.convert_to_tensor(images)
+        return lambda places: tf.gather(source, places)
+
+    def read(places):
+        found = tf.numpy_function(
+            images.read, [places], tf.uint8, stateful=False
+        )
+        return tf.ensure_shape(found, (*places.shape, *images.shape[1:]))
+
+    return read
+
+
+def parallel_reads(images):
+    """Returns how many batches are read at once; None for one."""
+    return _PARALLEL_READS if isinstance(images, StoredImages) else None
+
+
+@contextlib.contextmanager
+def faults_of(*splits):
+    """Turns TensorFlow's error of a read that failed into that of the read.
+
+    Args:
+        *splits: the images that are read while the block runs.
+
+    Raises:
+        DataError: an image is damaged or gone.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for images in splits:
+            fault = getattr(images, "fault", None)
+            if fault is not None:
+                raise fault from error
+        raise
+
+
+def memory_bytes():
+    """Returns the memory that this process may have at most, in bytes."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in map(pathlib.Path, _CGROUP_LIMITS):
+        # Another version of the control groups, or "max": no limit.
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(path.read_text()))
+    return min(limits)

@@ -1,0 +1,153 @@
+"""A dataset that `vae-data prepare` made, as a job trains on it."""
+
+import hashlib
+import pathlib
+import shutil
+
+from trainer import files, places
+from trainer.data import images, manifest, records, shared_folder
+from trainer.data.dataset import Dataset
+from trainer.data.names import shown
+from trainer.errors import DataError, DataUnavailableError
+
+# What a job's record calls it.
+NAME = "prepared"
+
+
+def read(folder):
+    """Returns the `Dataset` of a folder that `vae-data prepare` made.
+
+    What fits into a quarter of the memory is read now; the rest is read when
+    it is wanted.
+
+    Args:
+        folder: str or path, a folder of this machine.
+
+    Raises:
+        DataUnavailableError: there is no dataset.
+        DataError: it is damaged, or has no test set.
+    """
+    dataset = records.open_dataset(folder)
+    if "test" not in dataset.splits:
+        raise DataError(
+            f"{folder} has no test set, on which a model could be judged; "
+            "prepare it again with --test_share=0.1."
+        )
+    total = sum(
+        split.count * dataset.manifest.record_bytes
+        for split in dataset.splits.values()
+    )
+    # All of them together, not each.
+    most = None if total <= images.memory_bytes() // 4 else 0
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    validation = dataset.splits.get("validation")
+    return Dataset(
+        name=NAME,
+        train_images=images.of_split(train, most),
+        test_images=images.of_split(test, most),
+        train_labels=train.labels,
+        test_labels=test.labels,
+        md5={},
+        sha256={manifest.NAME: dataset.digest},
+        classes=dataset.class_names,
+        title=_title(dataset.manifest.made),
+        validation_images=validation and images.of_split(validation, most),
+    )
+
+
+def read_bucket(store, objects, most_gib, console, stop):
+    """Returns the `Dataset` of a folder of a bucket.
+
+    Its files are fetched once, each checked against its SHA-256, and kept in
+    a folder of this machine.
+
+    Args:
+        store: an `ObjectStore`.
+        objects: dict of `ObjectInfo` by name, what it lists.
+        most_gib: float, what the dataset may take of the disk; 0 for all that
+            is free.
+        console: a `Console`, for the progress.
+        stop: a `StopSignal`.
+
+    Raises:
+        DataError: a file is missing or damaged, or there is no room for all.
+    """
+    from trainer.job_dir.bucket.download import download
+
+    if manifest.NAME not in objects:
+        raise DataUnavailableError(
+            f"{store.url} holds no {manifest.NAME}; give the folder that "
+            "vae-data prepare wrote."
+        )
+    content = store.read(manifest.NAME, objects[manifest.NAME])
+    promised = manifest.decode(content, f"{store.url}/{manifest.NAME}")
+    name = places.parse(store.url).cache_name
+    # Another dataset at the same place gets a folder of its own.
+    digest = manifest.digest(content)[:16]
+    folder = places.cache_folder() / "data" / f"{name}-{digest}"
+    with shared_folder.hold(folder, console, stop):
+        missing = {
+            file: info
+            for file, info in promised.files.items()
+            if not _is_there(folder / file, info.bytes)
+        }
+        _refuse_too_much(folder, promised, missing, most_gib, store)
+        for file in missing:
+            if file not in objects:
+                raise DataError(
+                    f"{store.url}/{file} is missing, but dataset.json "
+                    "promises it; upload the dataset again."
+                )
+        download(store, {f: objects[f] for f in missing}, folder, console)
+        for file, info in missing.items():
+            stop.check()
+            if _sha256(folder / file) != info.sha256:
+                (folder / file).unlink()
+                raise DataError(
+                    f"{store.url}/{file} is damaged (its SHA-256 is not that "
+                    "of dataset.json); upload the dataset again."
+                )
+        # Last: it says that the others are there.
+        files.write_atomically(folder / manifest.NAME, content)
+    return read(folder)
+
+
+def _title(made):
+    """Returns what people call a dataset: its source had that name."""
+    match made:
+        case {"source": {"name": str(name)}}:
+            return shown(name)
+    return NAME
+
+
+def _is_there(path, size):
+    return path.is_file() and path.stat().st_size == size
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _refuse_too_much(folder, promised, missing, most_gib, store):
+    """Refuses to fetch what the disk has no room for."""
+    total = promised.total_bytes / 2**30
+    if 0 < most_gib < total:
+        raise DataError(
+            f"{store.url} has {total:.1f} GiB, which is more than --cache_gib="
+            f"{most_gib:g}; give it more, or prepare smaller images."
+        )
+    wanted = sum(info.bytes for info in missing.values())
+    around = pathlib.Path(folder)
+    while not around.exists():
+        around = around.parent
+    free = shutil.disk_usage(around).free
+    if wanted > free:
+        raise DataError(
+            f"{store.url} has {wanted / 2**30:.1f} GiB to fetch, but {around} "
+            f"has {free / 2**30:.1f} GiB free; free some space, or set "
+            "XDG_CACHE_HOME to a larger disk."
+        )
