@@ -114,7 +114,7 @@ def _load_files(config, console, stop):
         return prepared.read(folder)
     if not folder.exists():
         raise DataUnavailableError(
-            f"There is no {folder}; give the folder of the data with "
+            f"There is no folder {folder}; give that of the data with "
             "--data_dir."
         )
     if any(idx.find(folder, name) for name in IDX_NAMES):
@@ -183,8 +183,8 @@ def _read_bucket(config, console, stop):
     objects = {name: info for name, info in listed.items() if name in names}
     if not objects:
         raise DataUnavailableError(
-            f"{store.url} holds no {manifest.NAME}, no {IDX_NAMES[0]}.gz and "
-            "none of the other IDX files; give the folder that has them with "
+            f"{store.url} holds no {IDX_NAMES[0]}.gz, none of the other IDX "
+            f"files and no {manifest.NAME}; give the folder that has them with "
             "--data_dir."
         )
     cache_name = places.parse(store.url).cache_name

@@ -176,8 +176,9 @@ def test_the_last_upload_is_cut_short(server, console, stop, monkeypatch):
     ):
         record = json.dumps({"format": 1}).encode()
         opened.config_path.write_bytes(record)
-        opened.start_publishing()
+        # Before: the first round may begin at once.
         server.fail(503, times=None, match="config")
+        opened.start_publishing()
         threading.Timer(0.2, stop.request, ["SIGTERM"]).start()
         started.append(time.monotonic())
     assert time.monotonic() - started[0] < KILLED_SECONDS
