@@ -39,13 +39,21 @@ def watched(session, step, job=None):
     """
 
     def report(hang):
-        if job is not None:
-            code = _report(session, job, hang)
-        else:
-            session.console.error(f"{hang}.\n{stacks()}")
-            code = _RUN_AGAIN
-        # The main thread waits for what does not come.
-        os._exit(platform.exit_code(code))
+        code = _RUN_AGAIN
+        # The main thread waits for what does not come, so this one ends the
+        # process, also where nothing can be written down any more.
+        try:
+            if job is not None:
+                code = _report(session, job, hang)
+            else:
+                session.console.error(f"{hang}.\n{stacks()}")
+        except Exception as error:
+            session.console.error(
+                f"{hang}, and where its threads stand could not be kept "
+                f"({error}).\n{stacks()}"
+            )
+        finally:
+            os._exit(platform.exit_code(code))
 
     grace = 0.0 if job is not None else _GRACE_OF_OTHERS
     watchdog = Watchdog(session.config.hang_seconds, step, report, grace)

@@ -64,19 +64,9 @@ class StoredImages:
             raise
 
 
-def of_split(split, most_bytes=None):
-    """Returns the images of a `records.StoredSplit`, in memory if they fit.
-
-    Args:
-        split: a `records.StoredSplit`.
-        most_bytes: int, what fits; None for a quarter of the memory.
-    """
-    images = StoredImages(split)
-    if most_bytes is None:
-        most_bytes = memory_bytes() // _SHARE_OF_MEMORY
-    if np.prod(images.shape, dtype=np.int64) > most_bytes:
-        return images
-    return images[:]
+def are_kept(count_bytes):
+    """Whether so many bytes of images are kept in memory."""
+    return count_bytes <= memory_bytes() // _SHARE_OF_MEMORY
 
 
 def first(images, count):

@@ -38,20 +38,25 @@ def read(folder):
         for split in dataset.splits.values()
     )
     # All of them together, not each.
-    most = None if total <= images.memory_bytes() // 4 else 0
+    are_kept = images.are_kept(total)
+
+    def images_of(split):
+        stored = images.StoredImages(split)
+        return stored[:] if are_kept else stored
+
     train, test = dataset.splits["train"], dataset.splits["test"]
     validation = dataset.splits.get("validation")
     return Dataset(
         name=NAME,
-        train_images=images.of_split(train, most),
-        test_images=images.of_split(test, most),
+        train_images=images_of(train),
+        test_images=images_of(test),
         train_labels=train.labels,
         test_labels=test.labels,
         md5={},
         sha256={manifest.NAME: dataset.digest},
         classes=dataset.class_names,
         title=_title(dataset.manifest.made),
-        validation_images=validation and images.of_split(validation, most),
+        validation_images=validation and images_of(validation),
     )
 
 

@@ -236,7 +236,7 @@ class Peers:
                     self._stop.request(
                         f"{name} to {self.topology.describe(index)}"
                     )
-                elif kind == "where":
+                elif kind == "where" and not self.is_chief:
                     # Its text is long, and this thread has to listen.
                     self._spawn(self._tell_where)
                 elif kind == _STANDS:
