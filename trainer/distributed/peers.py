@@ -32,6 +32,8 @@ _NOTICE_SECONDS = 10.0
 # The bytes of a message: of one without arrays, and of the state of a model,
 # which is less than the memory of any GPU.
 _MOST_WORDS, _MOST_STATE = 1 << 10, 1 << 37
+# Of messages that have not been heard yet; a worker has a handful.
+_MOST_KINDS = 16
 # What a worker answers that is asked where it stands.
 _STANDS = "stands"
 _NO_SECRET = contextlib.nullcontext()
@@ -270,7 +272,11 @@ class Peers:
 
     def _keep(self, index, kind, content, payload):
         with self._changed:
-            self._inbox[index][kind] = (content, payload)
+            box = self._inbox[index]
+            # What nobody waits for would stay for ever.
+            if kind not in box and len(box) == _MOST_KINDS:
+                raise ValueError(messages.MISFIT)
+            box[kind] = (content, payload)
             self._changed.notify_all()
 
     def _lose_unless_explained(self, index, error):

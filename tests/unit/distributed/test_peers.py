@@ -1,6 +1,7 @@
 """Two or three workers as threads of this process, without a strategy."""
 
 import concurrent.futures
+import contextlib
 import socket
 import time
 
@@ -207,6 +208,19 @@ def test_a_worker_that_does_not_speak_as_one_is_lost(run, header):
         assert isinstance(error, PeerLostError)
         assert error.exit_code == LOST
         assert "Lost worker 1 (127.0.0.1:" in str(error)
+        assert "it does not speak as a worker of this job does" in str(error)
+
+
+def test_a_worker_that_says_what_nobody_waits_for_is_lost(run):
+    def talkative(peers):
+        # The chief may close the link before all is said.
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                peers._send(0, {"kind": f"kind {number}", "content": "x"})
+        return until_lost(peers)
+
+    for error in run(until_lost, talkative):
+        assert isinstance(error, PeerLostError)
         assert "it does not speak as a worker of this job does" in str(error)
 
 
