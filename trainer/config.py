@@ -6,7 +6,7 @@ what a search may tune are derived from the declarations.
 
 import dataclasses
 
-from trainer import contradictions, places
+from trainer import contradictions, model_flags, places
 from trainer.declaration import (
     MOST,
     ROLES,
@@ -151,6 +151,26 @@ class TrainConfig:
         maximum=_MOST_IN_SHAPE,
         common=True,
     )
+    model: str = setting(
+        "notebook",
+        "notebook: two convolutions and 16 hidden units; mlp: gated dense "
+        "layers; conv: residual blocks, for pictures; or a function of yours, "
+        "package.module:function. With --help, its options are listed",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="a search varies numbers, and models have options of their "
+        "own",
+        unit="name",
+        common=True,
+    )
+    model_options: str = setting(
+        "",
+        "options of the model, for instance width=64,depth=2",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="a search varies numbers, and this is a list",
+        unit="name=value",
+    )
     latent_dim: int = setting(
         200,
         "number of latent units",
@@ -175,11 +195,20 @@ class TrainConfig:
     reconstruction_loss: str = setting(
         "mse",
         "mse: squared error summed over pixels; bce: Bernoulli; gaussian: "
-        "with one learned variance",
+        "with one learned variance; gaussian_by_channel: with one a channel; "
+        "laplace: with one learned scale; logistic: of 8-bit levels, for bits "
+        "per dimension",
         group="Model and objective",
         role="mathematics",
         not_tuned=_OTHER_LOSS,
-        choices=("mse", "bce", "gaussian"),
+        choices=(
+            "mse",
+            "bce",
+            "gaussian",
+            "gaussian_by_channel",
+            "laplace",
+            "logistic",
+        ),
         common=True,
     )
     binarize: str = setting(
@@ -422,6 +451,8 @@ class TrainConfig:
         places.parse(self.job_dir, "--job_dir")
         if self.data_dir:
             places.parse(self.data_dir, "--data_dir")
+        model_flags.check_name(self.model)
+        model_flags.split_options(self.model_options)
         contradictions.refuse(self)
         self.secret_kind()
         self.profile_range()

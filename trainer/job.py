@@ -12,7 +12,7 @@ from trainer import (
     training as training_lib,
 )
 from trainer.data import sources
-from trainer.distributed import devices, peers as peers_lib, secret
+from trainer.distributed import bfloat16, devices, peers as peers_lib, secret
 from trainer.errors import (
     ConfigError,
     DataError,
@@ -24,7 +24,7 @@ from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.open import open_to_write
-from trainer.model import export
+from trainer.model import build as build_lib, export
 from trainer.pictures import picture_files
 from trainer.runtime import platform
 from trainer.runtime.console import Console
@@ -136,6 +136,8 @@ def _lead(session):
             f"{training.data.called} with {training.cluster.describe()}, step "
             f"{start.step} to {training.schedule.total_steps}."
         )
+        if not start.step:
+            _tell_of_bfloat16(config, console)
         recorder = Recorder(job, training, start, console, report_trial)
         # Guarded here, so that the job directory is left knowing of a loss.
         with hang.watched(session, start.step, job) as watchdog:
@@ -152,6 +154,17 @@ def _lead(session):
                 return _finish(session, job, training, recorder, started)
 
 
+def _tell_of_bfloat16(config, console):
+    """Says what would make a new job faster, where the machine has it."""
+    if config.mixed_precision != "none" or config.precision != "float32":
+        return
+    if hardware := bfloat16.hardware():
+        console.line(
+            f"Computing in float32, though {hardware} has bfloat16: a new job "
+            "with --mixed_precision=bfloat16 may be faster (docs/speed.md)."
+        )
+
+
 def _prepare_to_lead(session, job, start, damaged):
     """Returns the `Training`, once all workers have what it needs.
 
@@ -159,6 +172,9 @@ def _prepare_to_lead(session, job, start, damaged):
     changes nothing.
     """
     config = session.config
+    model = build_lib.description(config)
+    if job.exists:
+        job.check_model(model)
     cluster = devices.connect(config, session.topology)
     session.stop.check()
     data = session.parts.load_data(
@@ -173,13 +189,15 @@ def _prepare_to_lead(session, job, start, damaged):
         job.check_resume(data, jit_compile)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
     if session.peers:
-        session.peers.tell("data", _fingerprint(data, jit_compile, cluster))
+        session.peers.tell(
+            "data", _fingerprint(model, data, jit_compile, cluster)
+        )
         session.peers.hear("ready")
     training = training_lib.build(
         session, cluster, data, jit_compile, job.arithmetic(), start
     )
     checkpoint_lib.set_aside(job, damaged, start, session.console)
-    job.write_record(config, data, jit_compile, cluster)
+    job.write_record(config, model, data, jit_compile, cluster)
     run_cards.write(job, data.held_out)
     job.finished_path.unlink(missing_ok=True)
     job.start_publishing()
@@ -199,6 +217,7 @@ def _follow(session):
             start = Checkpoint(step, tuple(due), None, variables)
         case _:
             raise _no_chief()
+    model = build_lib.description(config)
     cluster = devices.connect(config, session.topology)
     ((theirs, _),) = peers.hear("data")
     match theirs:
@@ -210,7 +229,7 @@ def _follow(session):
         config, session.console, session.stop, recorded_name=name
     )
     jit_compile = _resolve_jit(config, cluster)
-    ours = _fingerprint(data, jit_compile, cluster)
+    ours = _fingerprint(model, data, jit_compile, cluster)
     if ours != theirs:
         differences = [
             f"{name} {ours[name]} (the chief has {theirs.get(name)})"
@@ -241,9 +260,10 @@ def _no_chief():
     )
 
 
-def _fingerprint(data, jit_compile, cluster):
+def _fingerprint(model, data, jit_compile, cluster):
     """Returns what must be the same on all workers, as JSON values."""
     return {
+        "model": model,
         "name": data.name,
         "md5": data.md5,
         "jit_compile": jit_compile,
@@ -326,9 +346,7 @@ def _finish(session, job, training, recorder, started):
     result = Result(
         step=evaluations[-1]["step"],
         test_metrics=evaluations[-1],
-        collapsed=has_collapsed(
-            evaluations[-1]["active_units"], config.latent_dim
-        ),
+        collapsed=has_collapsed(evaluations[-1], config.latent_dim),
         seconds=time.monotonic() - started,
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )

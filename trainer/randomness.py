@@ -135,3 +135,16 @@ def initializer_seeds(seed, count):
     """Returns `count` integer seeds for the layers of a model."""
     state = np.random.SeedSequence([seed, int(Tag.WEIGHTS)])
     return [int(value) for value in state.generate_state(count)]
+
+
+def layer_seed(seed, name):
+    """Returns the integer seed of a layer's first weights.
+
+    Args:
+        seed: int, of the model.
+        name: str, of the layer.
+    """
+    state = np.random.SeedSequence(
+        [seed, int(Tag.WEIGHTS), *name.encode("utf-8")]
+    )
+    return int(state.generate_state(1)[0])

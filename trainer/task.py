@@ -5,7 +5,7 @@ import sys
 
 from trainer.distributed import topology as topology_lib
 from trainer.runtime import flags, platform
-from trainer.runtime.command import run_command
+from trainer.runtime.command import quiet_tensorflow, run_command
 from trainer.runtime.console import Console
 
 
@@ -37,10 +37,24 @@ def main():
 
 def _parse(arguments):
     """Returns the `TrainConfig`, and which machines take part."""
-    config = flags.parse_flags(arguments)
+    config = flags.parse_flags(arguments, more_help=_model_help)
     if config is None:
         return None
     return config, topology_lib.find(os.environ, config.strategy)
+
+
+def _model_help(given):
+    """Yields what `--help` says of the options of a model that was named."""
+    if given["model"].present:
+        name = given["model"].value
+        with quiet_tensorflow():
+            from trainer.model import architectures, options
+
+            architecture = architectures.find(name)
+        yield (
+            f"Options of --model={name}, for --model_options",
+            options.help_lines(architecture.options),
+        )
 
 
 def _load():

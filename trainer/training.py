@@ -111,7 +111,7 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
     schedule = Schedule.of(config, len(data.train_images))
     with cluster.strategy.scope():
         try:
-            vae = session.parts.build_vae(config, data.image_shape)
+            vae = session.parts.build_vae(config, data.image_shape, arithmetic)
         except ValueError as error:
             raise DataError(
                 f"The model cannot take the images of {data.called}: {error} "

@@ -80,7 +80,7 @@ def test_a_new_job_has_an_id_and_the_newest_arithmetic(small_config):
     assert again["arithmetic"] == record["arithmetic"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 99, "2", None, 1.5, True, [1]])
+@pytest.mark.parametrize("version", [0, 4, 99, "2", None, 1.5, True, [1]])
 def test_an_arithmetic_that_is_not_known_is_refused(folder, version):
     job = JobDir(folder / "job")
     record = json.dumps(job.record() | {"arithmetic": version})

@@ -15,8 +15,11 @@ from trainer.model.step import sum_of_parts
 # A latent unit is active when its posterior mean varies more than this over
 # the test set (Burda et al. 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
-# Fewer active units than this share of all means that the model collapsed.
+# Fewer active directions than this share of all latent units means that the
+# model collapsed.
 COLLAPSE_SHARE = 0.01
+# Their covariance takes 2 MB, which all replicas sum for each batch.
+_MOST_UNITS_WITH_DIRECTIONS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +28,18 @@ class Evaluation:
 
     Attributes:
         metrics: dict of floats: `total_loss` (reconstruction + beta x KL, no
-            free bits), `reconstruction_loss`, `kl_loss` (nats), `kl_weight`
-            and the integer `active_units`.
+            free bits), `reconstruction_loss`, `kl_loss` (nats), `kl_weight`;
+            and the integers `active_units`, `active_directions`, the principal
+            components of the posterior means with a variance above
+            `ACTIVE_VARIANCE`, where there are at most 512 latent units, and
+            `dead_units`, the hidden units that no image makes fire, where the
+            encoder has any that can be seen.
         kl_of_units: float64 array of shape (latent_dim,): each unit's mean KL
             divergence, in nats; their sum is `kl_loss`.
         variance_of_units: float64 array of shape (latent_dim,): the variance
             of each unit's posterior mean.
+        dead_units: dict of int, dead hidden units by layer.
+        hidden_units: dict of int, all hidden units by layer.
         elbo_error: float, the standard error over images of the reconstruction
             loss + KL; None of a single image.
     """
@@ -38,7 +47,18 @@ class Evaluation:
     metrics: dict
     kl_of_units: np.ndarray
     variance_of_units: np.ndarray
+    dead_units: dict = dataclasses.field(default_factory=dict)
+    hidden_units: dict = dataclasses.field(default_factory=dict)
     elbo_error: float | None = None
+
+    @property
+    def dead_layers(self):
+        """The names of the layers all of whose hidden units are dead."""
+        return [
+            name
+            for name, units in self.hidden_units.items()
+            if self.dead_units[name] == units
+        ]
 
 
 class Evaluator:
@@ -58,6 +78,7 @@ class Evaluator:
 
     def __init__(self, vae, config, strategy, images, workers, parts=1):
         self._config = config
+        self._hidden_units = vae.hidden_units
         self._count = len(images)
         batches, self._batch_count = order.test_batches(
             images, config, strategy, passes=None
@@ -79,7 +100,10 @@ class Evaluator:
             InterruptedJobError: the stop signal came. A further run would
                 begin where this one broke off, and round otherwise.
         """
-        sums = tf.zeros([2 + 3 * self._config.latent_dim], tf.float64)
+        sums = tf.zeros(
+            [sum(_sizes(self._config.latent_dim, len(self._hidden_units)))],
+            tf.float64,
+        )
         done = 0
         while done < self._batch_count:
             count = self._calls.size(self._batch_count - done)
@@ -89,8 +113,13 @@ class Evaluator:
         return self._evaluation(sums.numpy() / self._count)
 
     def _evaluation(self, means):
-        reconstruction = float(means[0])
-        kl_of_units, mean, mean_square = np.split(means[1:-1], 3)
+        units = self._config.latent_dim
+        sizes = _sizes(units, len(self._hidden_units))
+        reconstruction, kl_of_units, mean, mean_square, square, *others = (
+            np.split(means, np.cumsum(sizes)[:-1])
+        )
+        products, fired = others
+        reconstruction = float(reconstruction[0])
         variance = mean_square - np.square(mean)
         kl = float(kl_of_units.sum())
         metrics = {
@@ -100,27 +129,86 @@ class Evaluator:
             "kl_weight": self._config.beta,
             "active_units": int(np.count_nonzero(variance > ACTIVE_VARIANCE)),
         }
+        if products.size:
+            covariance = products.reshape(units, units) - np.outer(mean, mean)
+            variances = np.linalg.eigvalsh(covariance)
+            metrics["active_directions"] = int(
+                np.count_nonzero(variances > ACTIVE_VARIANCE)
+            )
+        dead = self._hidden_units.dead(fired > 0)
+        if dead:
+            metrics["dead_units"] = sum(dead.values())
         elbo_error = None
         if self._count > 1:
-            elbo_variance = max(means[-1] - (reconstruction + kl) ** 2, 0)
+            elbo_variance = max(square[0] - (reconstruction + kl) ** 2, 0)
             elbo_error = math.sqrt(elbo_variance / (self._count - 1))
-        return Evaluation(metrics, kl_of_units, variance, elbo_error)
+        return Evaluation(
+            metrics,
+            kl_of_units,
+            variance,
+            dead,
+            self._hidden_units.layers,
+            elbo_error,
+        )
 
 
-def has_collapsed(active_units, latent_dim):
-    """Whether so few units are active that the model says nothing with z."""
-    return active_units == 0 or active_units < COLLAPSE_SHARE * latent_dim
+def has_collapsed(row, latent_dim):
+    """Whether a model says so little with z that it has collapsed.
+
+    Units that say the same are one direction, so that the directions are
+    judged where a row has them.
+
+    Args:
+        row: dict, a row of held-out images.
+        latent_dim: int.
+    """
+    active = row.get("active_directions", row["active_units"])
+    return active == 0 or active < COLLAPSE_SHARE * latent_dim
 
 
-def collapse_message(row, config):
-    """Returns what to say of a model whose posterior has collapsed."""
+def latent_phrase(row, latent_dim):
+    """Returns what to say of a row's latent units, in a few words."""
+    phrase = f"{row['active_units']} of {latent_dim} latent units active"
+    if "active_directions" in row:
+        phrase += f" in {row['active_directions']} directions"
+    return phrase
+
+
+def collapse_phrase(row, latent_dim):
+    """Returns what a model is like whose posterior has collapsed."""
     return (
-        f"Posterior collapse: {row['active_units']} of {config.latent_dim} "
-        "latent units are active, so the decoder ignores z and every image it "
-        "generates is nearly the same. Try --kl_warmup_epochs=2 or more (now "
+        f"Posterior collapse: {latent_phrase(row, latent_dim)}, so the decoder "
+        "all but ignores z, and every image it generates is nearly the same."
+    )
+
+
+def collapse_message(row, config, dead_layers=()):
+    """Returns what to say of a model whose posterior has collapsed.
+
+    Args:
+        row: dict, a row of held-out images.
+        config: a `TrainConfig`.
+        dead_layers: names of layers all of whose units are dead.
+    """
+    phrase = collapse_phrase(row, config.latent_dim)
+    if dead_layers:
+        return (
+            f"{phrase} All units of {', '.join(dead_layers)} are dead: no "
+            "image gets past them, and no training brings them back. Start "
+            "anew with a lower --learning_rate (now "
+            f"{config.learning_rate:g}), or with --model=conv."
+        )
+    return (
+        f"{phrase} Try --kl_warmup_epochs=2 or more (now "
         f"{config.kl_warmup_epochs:g}), a lower --beta (now {config.beta:g}), "
         f"or --free_bits=0.05 (now {config.free_bits:g})."
     )
+
+
+def _sizes(latent_dim, hidden_units):
+    """Returns how many sums there are of each kind."""
+    products = latent_dim**2 if latent_dim <= _MOST_UNITS_WITH_DIRECTIONS else 0
+    return 1, latent_dim, latent_dim, latent_dim, 1, products, hidden_units
 
 
 def _make_sum_batches(vae, config, strategy, parts):
@@ -128,10 +216,11 @@ def _make_sum_batches(vae, config, strategy, parts):
 
     It takes an iterator, a count, a proposal and the sums up to now, and
     returns the sums and what all workers agreed on. The sums are over
-    images, float64 of shape (2 + 3 x latent_dim,): reconstruction loss, KL by
-    unit, posterior means and their squares, and the square of the
-    reconstruction loss + KL. Batches are added one by one, so
-    that the rounding does not depend on how many a call takes.
+    images, float64: reconstruction loss, KL by unit, posterior means and their
+    squares, the square of the reconstruction loss + KL, the products of the
+    means with each other, and how often each hidden unit fired. Batches are
+    added one by one, so that the rounding does not depend on how many a call
+    takes.
     """
 
     def replica_sums(batch):
@@ -149,11 +238,15 @@ def _make_sum_batches(vae, config, strategy, parts):
         )
 
     def weighted_sums(images, noise, weights):
-        reconstruction, kl_of_units, z_mean = (
-            tf.cast(value, tf.float64) for value in vae.terms(images, noise)
+        reconstruction, kl_of_units, z_mean, fired = (
+            tf.cast(value, tf.float64)
+            for value in vae.terms_and_fired(images, noise)
         )
         weigh = weights[:, tf.newaxis]
         bound = reconstruction + tf.reduce_sum(kl_of_units, axis=1)
+        products = tf.zeros([0], tf.float64)
+        if config.latent_dim <= _MOST_UNITS_WITH_DIRECTIONS:
+            products = tf.matmul(weigh * z_mean, z_mean, transpose_a=True)
         return tf.concat(
             [
                 [tf.reduce_sum(weights * reconstruction)],
@@ -161,6 +254,8 @@ def _make_sum_batches(vae, config, strategy, parts):
                 tf.reduce_sum(weigh * z_mean, axis=0),
                 tf.reduce_sum(weigh * tf.square(z_mean), axis=0),
                 [tf.reduce_sum(weights * tf.square(bound))],
+                tf.reshape(products, [-1]),
+                tf.reduce_sum(weigh * fired, axis=0),
             ],
             axis=0,
         )

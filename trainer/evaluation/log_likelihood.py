@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from trainer import randomness
 from trainer.distributed.calls import Calls, Workers
-from trainer.model import last_layer, objective
 
 # Images decoded at once. Memory is that of the decoder's layers for so many
 # images, at 28 x 28 pixels about 0.2 MB each, whatever K and the number of
@@ -68,7 +67,7 @@ def estimate(
     Args:
         vae: a `trainer.model.vae.VAE`.
         config: its `TrainConfig`; the noise depends on its seed.
-        images: uint8 array of shape (M, height, width, 1).
+        images: uint8 array of shape (M, height, width, channels).
         samples: int, K.
         repeats: int, how many estimates of each image.
         stop: a `StopSignal`, checked about once a second.
@@ -116,33 +115,6 @@ def _make_add_samples(vae, config, image_shape):
     sample, and log sum_k w_k up to now, a float64 tensor of shape (images,).
     It returns that with these samples, and the proposal.
     """
-    encoder, decode = vae.encoder, last_layer.decode(vae.decoder)
-    log_normalizer = objective.log_normalizer(
-        config.reconstruction_loss, math.prod(image_shape)
-    )
-
-    def log_weights(images, z_mean, z_log_var, noise):
-        """Returns log p(x | z) + log p(z) - log q(z | x), float64."""
-        noise = tf.cast(noise, encoder.compute_dtype)
-        z = vae.sampler(z_mean, z_log_var, noise)
-        reconstruction_loss = vae.reconstruction_loss(
-            *(
-                tf.cast(value, encoder.variable_dtype)
-                for value in (images, decode(z))
-            )
-        )
-        z, z_log_var, noise = (
-            tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
-        )
-        # The log 2 pi of the two Gaussians cancel; (z - mean)^2 / variance
-        # is the square of the noise.
-        log_prior_over_posterior = 0.5 * tf.reduce_sum(
-            tf.square(noise) + z_log_var - tf.square(z), axis=1
-        )
-        log_likelihood = -(
-            tf.cast(reconstruction_loss, tf.float64) + log_normalizer
-        )
-        return log_likelihood + log_prior_over_posterior
 
     @tf.function(
         input_signature=[
@@ -154,8 +126,8 @@ def _make_add_samples(vae, config, image_shape):
         ]
     )
     def add_samples(count, proposal, images, first_image, first_page, log_sum):
-        images = tf.cast(images, encoder.compute_dtype) / 255
-        z_mean, z_log_var = encoder(images)
+        images = tf.cast(images, vae.encoder.compute_dtype) / 255
+        z_mean, z_log_var = vae.encode(images)
         for page in first_page + tf.range(tf.cast(count, tf.int64)):
             noise = randomness.normal(
                 config.seed,
@@ -165,7 +137,7 @@ def _make_add_samples(vae, config, image_shape):
                 count=tf.shape(images)[0],
                 width=config.latent_dim,
             )
-            log_weight = log_weights(images, z_mean, z_log_var, noise)
+            log_weight = vae.log_weights(images, z_mean, z_log_var, noise)
             # log(exp(a) + exp(b)), whatever their size.
             log_sum = tf.maximum(log_sum, log_weight) + tf.math.softplus(
                 -tf.abs(log_sum - log_weight)

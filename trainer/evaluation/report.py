@@ -10,8 +10,7 @@ from trainer.distributed.calls import Workers
 from trainer.evaluation import log_likelihood as log_likelihood_lib
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir.record import versions
-from trainer.model import inference
-from trainer.model.objective import log_normalizer
+from trainer.model import inference, likelihoods
 
 # Images looked at together.
 _PIECE = 1000
@@ -44,7 +43,12 @@ def figures(vae, config, data, samples, repeats, console, stop):
     with console.image_bar("Evaluating", len(images)) as advance:
         evaluation = evaluator.run(advance)
     metrics = evaluation.metrics
-    bound = metrics["reconstruction_loss"] + metrics["kl_loss"]
+    values = math.prod(data.image_shape)
+    elbo = -(
+        metrics["reconstruction_loss"]
+        + metrics["kl_loss"]
+        + vae.likelihood.log_normalizer(values)
+    )
     log_likelihood = None
     if samples:
         with console.image_bar(
@@ -67,30 +71,45 @@ def figures(vae, config, data, samples, repeats, console, stop):
             "test_examples": len(images),
         },
         "metrics": metrics,
-        "likelihood": _likelihood(config, images),
-        "elbo": -bound
-        - log_normalizer(
-            config.reconstruction_loss, math.prod(data.image_shape)
-        ),
+        "likelihood": _kind(vae.likelihood, images),
+        "elbo": elbo,
         "elbo_error": evaluation.elbo_error,
         "log_likelihood": log_likelihood,
+        "bits_per_dimension": _bits_per_dimension(
+            vae.likelihood, elbo, log_likelihood, values
+        ),
         **_classifiers(vae, config, data, console, stop),
         "kl_of_units": evaluation.kl_of_units.tolist(),
+        "dead_units": {
+            name: {"dead": evaluation.dead_units[name], "units": units}
+            for name, units in evaluation.hidden_units.items()
+        },
         "versions": versions(),
     }
 
 
-def _likelihood(config, images):
+def _kind(likelihood, images):
     """Returns what kind of number log p(x) is."""
-    if config.reconstruction_loss != "bce":
-        return "log-density of pixels from 0 to 1"
+    if likelihood.name != "bce":
+        return likelihood.kind
     pieces = (
         images[start : start + _PIECE]
         for start in range(0, len(images), _PIECE)
     )
     if all(((piece == 0) | (piece == 255)).all() for piece in pieces):
-        return "log-probability"
-    return "cross-entropy of grey pixels, so not normalised"
+        return likelihood.kind
+    return likelihoods.GREY_CROSS_ENTROPY
+
+
+def _bits_per_dimension(likelihood, elbo, log_likelihood, values):
+    """Returns the best bound of log p(x) in bits for each value of an image.
+
+    None unless it is the probability of 8-bit images.
+    """
+    if likelihood.name != "logistic":
+        return None
+    nats = log_likelihood["mean"] if log_likelihood else elbo
+    return -nats / (values * math.log(2))
 
 
 def _classifiers(vae, config, data, console, stop):
@@ -192,12 +211,30 @@ def _rows(figures):
             _with_error(found["mean"], found["error_of_images"]),
             explanation,
         )
+    if (bits := figures["bits_per_dimension"]) is not None:
+        yield (
+            "bits per dimension",
+            f"{bits:.4f}",
+            "the same for each channel of a pixel",
+        )
     kl = sorted(figures["kl_of_units"], reverse=True)
     yield (
         "active_units",
         f"{metrics['active_units']} of {len(kl)}",
         "whose posterior mean has a variance above 0.01",
     )
+    if (directions := metrics.get("active_directions")) is not None:
+        yield (
+            "active_directions",
+            f"{directions} of {len(kl)}",
+            "principal components of the means with such a variance",
+        )
+    for layer, dead in figures["dead_units"].items():
+        yield (
+            f"dead in {layer}",
+            f"{dead['dead']} of {dead['units']}",
+            "hidden units that no test image makes fire",
+        )
     largest, rest = kl[:_LARGEST_UNITS], kl[_LARGEST_UNITS:]
     yield (
         f"KL of {len(largest)} units",

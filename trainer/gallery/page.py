@@ -8,7 +8,7 @@ import jinja2
 
 from trainer import __version__
 from trainer.config import TrainConfig
-from trainer.evaluation.held_out import has_collapsed
+from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.pictures import charts, png
 from trainer.pictures.album import CLASSES
 from trainer.schedule import Schedule
@@ -103,12 +103,8 @@ def _notices(trained, rows, schedule):
             f"{trained.step:,} of {schedule.total_steps:,}."
         )
     row = _evaluated_row(trained, rows)
-    if row and has_collapsed(row["active_units"], trained.config.latent_dim):
-        yield (
-            f"Posterior collapse: {row['active_units']} of "
-            f"{trained.config.latent_dim} latent units are active, so the "
-            "decoder ignores z and every image it generates is nearly the same."
-        )
+    if row and has_collapsed(row, trained.config.latent_dim):
+        yield collapse_phrase(row, trained.config.latent_dim)
 
 
 def _evaluated_row(trained, rows):
@@ -132,6 +128,8 @@ def _tiles(trained, rows):
         "KL divergence": (f"{row['kl_loss']:.2f}", "nats"),
         "Active units": (row["active_units"], f"of {units}"),
     }
+    if "active_directions" in row:
+        figures["Directions"] = (row["active_directions"], f"of {units}")
     return [
         {"name": name, "value": value, "unit": unit}
         for name, (value, unit) in figures.items()

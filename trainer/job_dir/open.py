@@ -110,9 +110,13 @@ class JobDir:
         """As `Record.check_data`."""
         self._record.check_data(data)
 
-    def write_record(self, config, data, jit_compile, cluster):
+    def check_model(self, model):
+        """As `Record.check_model`."""
+        self._record.check_model(model)
+
+    def write_record(self, config, model, data, jit_compile, cluster):
         """As `Record.write`."""
-        self._record.write(config, data, jit_compile, cluster)
+        self._record.write(config, model, data, jit_compile, cluster)
 
     def finished(self):
         """Returns what `finished.json` says; None where there is none.

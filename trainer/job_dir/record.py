@@ -23,7 +23,7 @@ _PARTS = {
     "sessions": (list, "a list"),
 }
 # What is written beside; an earlier version did not write all of it.
-_OTHER_PARTS = ("format", "id", "arithmetic")
+_OTHER_PARTS = ("format", "id", "arithmetic", "model")
 
 
 class Record:
@@ -187,6 +187,37 @@ class Record:
         self._refuse(differences)
         return name
 
+    def check_model(self, model):
+        """Refuses a model that is not the one that the job began with.
+
+        Args:
+            model: dict, what a job records of its model: its name, its
+                options, and the SHA-256 of its source.
+
+        Raises:
+            ConfigError: the recorded job has another. One of before there was
+                a choice does not say.
+        """
+        was = self.read().get("model")
+        if was is None or was == model:
+            return
+        if was.get("source") != model["source"]:
+            raise ConfigError(
+                f"{self._location} was made with another source of "
+                f"--model={model['name']} (SHA-256 {was.get('source')}) than "
+                f"there is now ({model['source']}); restore it, or give "
+                "another --job_dir."
+            )
+        self._refuse(
+            [
+                f"--model_options={name}={value} (was "
+                f"{was.get('options', {}).get(name, 'not there')})"
+                for name, value in model["options"].items()
+                if was.get("options", {}).get(name) != value
+            ]
+            or [f"--model={model['name']} (was {was.get('name')})"]
+        )
+
     def check_resume(self, data, jit_compile):
         """Refuses to go on with other data, or compiled in another way.
 
@@ -217,7 +248,7 @@ class Record:
                 "config.json records, or give another --job_dir."
             )
 
-    def write(self, config, data, jit_compile, cluster):
+    def write(self, config, model, data, jit_compile, cluster):
         """Records a new job, or a new session of a recorded one."""
         now = datetime.datetime.now(datetime.timezone.utc)
         version = self.arithmetic()
@@ -226,6 +257,8 @@ class Record:
             "id": self.id(),
             "arithmetic": version,
             "config": config.to_json(),
+            # That version could not go on with a part that it does not know.
+            **({} if version == arithmetic.FIRST else {"model": model}),
             "data": data.description(),
             "jit_compile": jit_compile,
             "versions": versions(),
@@ -281,6 +314,11 @@ def _fault_of(record):
         isinstance(value, str) for value in md5.values()
     ):
         return f'its "md5" is {_shown(md5)}, expected a text for each file'
+    model = record.get("model", {})
+    if not isinstance(model, dict) or not isinstance(
+        model.get("options", {}), dict
+    ):
+        return f'its "model" is {_shown(model)}, expected an object'
     for session in record["sessions"]:
         if not isinstance(session, dict) or not _is_time(
             session.get("started")

@@ -1,50 +1,141 @@
 """The `VAE` that a `TrainConfig` describes, with its first weights."""
 
-import keras
-import tensorflow as tf
+import contextlib
+import random
 
-from trainer.model.notebook import build_decoder, build_encoder
+import keras
+import numpy as np
+
+from trainer import arithmetic as arithmetic_lib
+from trainer.errors import ConfigError
+from trainer.model import architectures, contract, likelihoods, options
 from trainer.model.vae import VAE
 
 
-def build_vae(config, image_shape):
-    """Returns the `VAE` of a `TrainConfig`, built, with its first weights."""
+def find_model(config):
+    """Returns the `Architecture` of a config, and the values of its options.
+
+    Raises:
+        ConfigError: there is no such model, or no such option of it.
+    """
+    architecture = architectures.find(config.model)
+    values = options.resolve(
+        config.model_options, architecture.options, config.model
+    )
+    if config.initial_units and not architecture.silence:
+        raise ConfigError(
+            f"--initial_units={config.initial_units} is for --model=notebook; "
+            f"leave it out with --model={config.model}."
+        )
+    return architecture, values
+
+
+def description(config):
+    """Returns what a job records of its model, as JSON values.
+
+    Raises:
+        As `find_model`.
+    """
+    architecture, values = find_model(config)
+    return {
+        "name": architecture.name,
+        "options": values,
+        "source": architecture.source,
+    }
+
+
+def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
+    """Returns the `VAE` of a `TrainConfig`, built, with its first weights.
+
+    Args:
+        config: a `TrainConfig`.
+        image_shape: (height, width, channels).
+        arithmetic: int, the version of the job's.
+
+    Raises:
+        ConfigError: there is no such model, or it breaks the contract.
+        ValueError: it cannot be of such images.
+    """
+    architecture, values = find_model(config)
+    likelihood = likelihoods.find(config.reconstruction_loss, arithmetic)
     policy = keras.dtype_policies.DTypePolicy(
         config.precision
         if config.mixed_precision == "none"
         else f"mixed_{config.mixed_precision}"
     )
+
+    image_shape = tuple(image_shape)
+
+    def build():
+        with _seeded(config.seed):
+            return architecture.build(
+                image_shape,
+                config.latent_dim,
+                config.seed,
+                image_shape[-1] * likelihood.parameters_a_value,
+                values,
+            )
+
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
+        if architecture.is_built_in:
+            models = build()
+        else:
+            given = image_shape, config.latent_dim, likelihood
+            models = _of_a_user(architecture.name, build, given)
         vae = VAE(
-            build_encoder(config.latent_dim, image_shape, config.seed),
-            build_decoder(config.latent_dim, image_shape, config.seed),
+            *models,
             reconstruction_loss=config.reconstruction_loss,
             beta=config.beta,
+            arithmetic=arithmetic,
+            image_shape=image_shape,
+            latent_dim=config.latent_dim,
             name="vae",
         )
     finally:
         keras.config.set_dtype_policy(before)
     if config.initial_units:
-        _start_with(config.initial_units, vae)
+        architecture.silence(vae.encoder, vae.decoder, config.initial_units)
     return vae
 
 
-def _start_with(units, vae):
-    """Gives the first latent units the weights of a model without others.
+def _of_a_user(name, build, given):
+    """Returns the encoder and the decoder of a function that is not ours.
 
-    The weights of all others are 0, so that the decoder gets no noise from
-    them. The 16 values before the latent units are all that these can tell:
-    of 200 units most tell the same, and training takes long to silence them.
+    Args:
+        name: str, what `--model` says.
+        build: calls the function.
+        given: what `contract.check` takes beside them.
+
+    Raises:
+        ConfigError: they break the contract, or the function fails.
     """
-    for layer, axis in (
-        (vae.encoder.get_layer("z_mean"), 1),
-        (vae.encoder.get_layer("z_log_var"), 1),
-        (vae.decoder.get_layer("decoder_dense"), 0),
-    ):
-        shape, paddings = list(layer.kernel.shape), [[0, 0], [0, 0]]
-        paddings[axis][1] = shape[axis] - units
-        shape[axis] = units
-        kernel = layer.kernel_initializer(shape, layer.kernel.dtype)
-        layer.kernel.assign(tf.pad(kernel, paddings))
+    try:
+        models, again = build(), build()
+        contract.check(models, *given)
+        contract.call(again, *given)
+        contract.check_same(models, again)
+    except Exception as error:  # Whatever a user's code may raise.
+        reason = str(error)
+        if not isinstance(error, ValueError):
+            reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--model={name}: {reason}") from error
+    return models
+
+
+@contextlib.contextmanager
+def _seeded(seed):
+    """Makes initializers that have no seed a function of this one.
+
+    Keras draws their seeds from Python's generator. Whoever uses these
+    generators beside finds them as they were.
+    """
+    states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -22,8 +22,8 @@ def save_models(vae, folder):
     versions.mkdir(parents=True, exist_ok=True)
     files.remove_unfinished(folder)
     files.remove_unfinished(versions)
-    for part in (vae.encoder, vae.decoder):
-        path = folder / f"{part.name}.keras"
+    for role, part in _parts(vae):
+        path = folder / f"{role}.keras"
         # Keras wants a name that ends in .keras, and writes in place.
         with files.unfinished_folder(path) as aside:
             part.save(aside / path.name)
@@ -45,5 +45,9 @@ def save_model_for_vertex(vae, folder):
     """
     with files.new_folder(folder) as unfinished:
         save_saved_model(vae, unfinished)
-        for part in (vae.encoder, vae.decoder):
-            part.save(unfinished / f"{part.name}.keras")
+        for role, part in _parts(vae):
+            part.save(unfinished / f"{role}.keras")
+
+
+def _parts(vae):
+    return ("encoder", vae.encoder), ("decoder", vae.decoder)

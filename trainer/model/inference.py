@@ -21,7 +21,7 @@ def encode(vae, images):
     parts = []
     for batch in _batches(images):
         batch = tf.cast(batch, vae.encoder.compute_dtype)
-        z_mean, _ = vae.encoder(batch / 255, training=False)
+        z_mean, _ = vae.encode(batch / 255)
         parts.append(z_mean.numpy())
     return np.concatenate(parts)
 
@@ -64,7 +64,7 @@ def decode(vae, z):
         uint8 array of shape (N, height, width, channels).
     """
     z = tf.cast(z, vae.decoder.compute_dtype)
-    parts = [vae.decoder(batch, training=False) for batch in _batches(z)]
+    parts = [vae.decode(batch) for batch in _batches(z)]
     return to_pixels(tf.concat(parts, axis=0)).numpy()
 
 

@@ -1,28 +1,75 @@
-"""The decoder's last layer, a convolution to one channel, made fast on CPUs.
+"""The end of a decoder: its sigmoid, and a last layer made fast on CPUs.
 
 A library's convolution fills its vector registers with output channels; with
 one of them it runs at a tenth of its speed, and in the notebook's model takes
 as long as layers with eight times the arithmetic.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+# What a decoder may give: `bce` alone needs to know.
+LOGITS, PROBABILITIES = "logits", "probabilities"
+_ONLY_SHAPE = (
+    keras.layers.Reshape,
+    keras.layers.Cropping2D,
+    keras.layers.Flatten,
+)
 
-def decode(decoder):
+
+def gives(decoder):
+    """Returns whether a decoder gives logits or probabilities.
+
+    A decoder that says so itself, in an attribute `gives`, is believed.
+
+    Args:
+        decoder: `keras.Model` from z to parameters of pixels.
+
+    Returns:
+        `LOGITS`, `PROBABILITIES`, or None if it cannot be known: its last
+        layer is neither linear nor a sigmoid.
+    """
+    said = getattr(decoder, "gives", None)
+    if said in (LOGITS, PROBABILITIES):
+        return said
+    last, _ = _end(decoder)
+    activation = getattr(last, "activation", None)
+    return {
+        keras.activations.sigmoid: PROBABILITIES,
+        keras.activations.linear: LOGITS,
+    }.get(activation)
+
+
+def has_logits(decoder):
+    """Whether what a decoder gives can be had from before its sigmoid."""
+    last, _ = _end(decoder)
+    return last is not None and gives(decoder) == PROBABILITIES
+
+
+def decode(decoder, logits=False):
     """Returns a function that computes what a decoder does, faster on a CPU.
 
     Args:
-        decoder: `keras.Model` from z of shape (batch, latent_dim) to images
-            of shape (batch, height, width, 1).
+        decoder: `keras.Model` from z of shape (batch, latent_dim) to tensors
+            of shape (batch, height, width, channels).
+        logits: whether to leave out the sigmoid at its end; it has to be one
+            of which `has_logits` is true.
 
     Returns:
         A function that shares the decoder's weights; the decoder itself where
-        there is a GPU, or if its last layer is another.
+        nothing is to be left out and there is a GPU, or its last layer is
+        another than a convolution to one channel.
     """
-    last = decoder.layers[-1]
-    if tf.config.list_logical_devices("GPU") or not _is_known(last):
+    last, tail = _end(decoder)
+    is_fast = (
+        not tail
+        and _is_known(last)
+        and not tf.config.list_logical_devices("GPU")
+    )
+    if not (is_fast or logits):
         return decoder
     body = keras.Model(decoder.inputs, last.input)
 
@@ -31,9 +78,49 @@ def decode(decoder):
             tf.cast(weight, last.compute_dtype)
             for weight in (last.kernel, last.bias)
         )
-        return last.activation(transposed_convolution(body(z), kernel) + bias)
+        y = transposed_convolution(body(z), kernel) + bias
+        return y if logits else last.activation(y)
 
-    return decode_on_cpu
+    def decode_to_logits(z):
+        with _without_activation(last):
+            y = last(body(z))
+        for layer in tail:
+            y = layer(y)
+        return y
+
+    return decode_on_cpu if is_fast else decode_to_logits
+
+
+def _end(decoder):
+    """Returns the last layer of a decoder that computes, and those after it.
+
+    (None, []) of a decoder that is no graph of layers.
+    """
+    tail = []
+    if not getattr(decoder, "outputs", None) or len(decoder.outputs) != 1:
+        return None, tail
+    for layer in reversed(decoder.layers):
+        try:
+            if layer.output is not (
+                tail[0].input if tail else decoder.outputs[0]
+            ):
+                return None, []
+        except (AttributeError, ValueError):  # Used more than once.
+            return None, []
+        if not isinstance(layer, _ONLY_SHAPE):
+            return layer, tail
+        tail.insert(0, layer)
+    return None, []
+
+
+@contextlib.contextmanager
+def _without_activation(layer):
+    """Makes a layer linear while a function is traced, or run."""
+    activation, layer.activation = layer.activation, keras.activations.linear
+    try:
+        yield
+    finally:
+        layer.activation = activation
 
 
 def _is_known(layer):

@@ -3,6 +3,7 @@
 import operator
 
 import keras
+import tensorflow as tf
 
 from trainer import randomness
 
@@ -84,6 +85,38 @@ def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
         kernel_initializer=_glorot(seeds), name="decoder_conv_3",
     )(x)  # fmt: skip
     return keras.Model(z, images, name="decoder")
+
+
+def build(image_shape, latent_dim, seed):
+    """Returns the encoder and the decoder: `--model=notebook`."""
+    return (
+        build_encoder(latent_dim, image_shape, seed),
+        build_decoder(latent_dim, image_shape, seed),
+    )
+
+
+def silence(encoder, decoder, units):
+    """Gives the first latent units the weights of a model without others.
+
+    The weights of all others are 0, so that the decoder gets no noise from
+    them. The 16 values before the latent units are all that these can tell:
+    of 200 units most tell the same, and training takes long to silence them.
+
+    Args:
+        encoder: of `build`.
+        decoder: of `build`.
+        units: int, how many are not silent.
+    """
+    for layer, axis in (
+        (encoder.get_layer("z_mean"), 1),
+        (encoder.get_layer("z_log_var"), 1),
+        (decoder.get_layer("decoder_dense"), 0),
+    ):
+        shape, paddings = list(layer.kernel.shape), [[0, 0], [0, 0]]
+        paddings[axis][1] = shape[axis] - units
+        shape[axis] = units
+        kernel = layer.kernel_initializer(shape, layer.kernel.dtype)
+        layer.kernel.assign(tf.pad(kernel, paddings))
 
 
 def _checked_shape(image_shape):

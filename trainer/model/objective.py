@@ -1,97 +1,10 @@
-"""The objective: reconstruction terms, KL divergence, warm-up, free bits.
+"""The objective beside the likelihood: KL divergence, warm-up, free bits.
 
-All terms are in nats, or in the units of the reconstruction term, per image:
-summed over pixels or latent units, not yet averaged over a batch.
+All terms are in nats per image: summed over latent units, not yet averaged
+over a batch.
 """
 
-import math
-
 import tensorflow as tf
-
-
-def squared_error(images, reconstructions):
-    """Squared error summed over pixels.
-
-    Up to a constant this is the negative log-likelihood of a Gaussian with
-    variance 1/2 around the reconstruction.
-
-    Args:
-        images: tensor of shape (batch, height, width, channels), in [0, 1].
-        reconstructions: tensor of the same shape and dtype.
-
-    Returns:
-        Tensor of shape (batch,).
-    """
-    return tf.reduce_sum(tf.square(images - reconstructions), axis=(1, 2, 3))
-
-
-def bernoulli_cross_entropy(images, reconstructions):
-    """Binary cross-entropy summed over pixels, in nats.
-
-    The negative log-likelihood of a Bernoulli per pixel whose probability is
-    the reconstruction (Kingma & Welling 2014, appendix C.1, equation 11).
-
-    Args:
-        images: tensor of shape (batch, height, width, channels), in [0, 1].
-        reconstructions: tensor of the same shape and dtype, in [0, 1].
-
-    Returns:
-        Tensor of shape (batch,).
-    """
-    # A sigmoid saturates to exactly 0 or 1 in floating point.
-    tiny = 1e-7
-    p = tf.clip_by_value(reconstructions, tiny, 1 - tiny)
-    per_pixel = images * tf.math.log(p) + (1 - images) * tf.math.log1p(-p)
-    return -tf.reduce_sum(per_pixel, axis=(1, 2, 3))
-
-
-def gaussian_negative_log_likelihood(images, reconstructions, log_variance):
-    """-log p(x | z) of a Gaussian with one variance for all pixels, in nats.
-
-    A pixel is a value, of which an image has height x width x channels.
-    pixels/2 (log 2 pi + log var) + squared error / (2 var), of a density: it
-    is negative where the pixels are known better than to about 1/4. The best
-    variance is the mean squared error of a pixel (Rybkin, Daniilidis & Levine
-    2021, "Simple and effective VAE training with calibrated decoders").
-
-    Args:
-        images: tensor of shape (batch, height, width, channels), in [0, 1].
-        reconstructions: tensor of the same shape and dtype, the means.
-        log_variance: tensor of shape () and the same dtype.
-
-    Returns:
-        Tensor of shape (batch,).
-    """
-    pixels = images.shape[1:].num_elements()
-    return 0.5 * (
-        pixels * (math.log(2 * math.pi) + log_variance)
-        + squared_error(images, reconstructions) * tf.exp(-log_variance)
-    )
-
-
-RECONSTRUCTION_LOSSES = {
-    "mse": squared_error,
-    "bce": bernoulli_cross_entropy,
-    "gaussian": gaussian_negative_log_likelihood,
-}
-
-
-def log_normalizer(reconstruction_loss, pixels):
-    """The constant that a reconstruction loss leaves out.
-
-    -log p(x | z) is the reconstruction loss plus this, in nats. For `mse`,
-    half the logarithm of pi for each pixel: the density of a Gaussian with
-    variance 1/2 is exp(-(x - mean)^2) / sqrt(pi). The others leave nothing
-    out.
-
-    Args:
-        reconstruction_loss: a key of `RECONSTRUCTION_LOSSES`.
-        pixels: int, values in an image.
-
-    Returns:
-        float, in nats per image.
-    """
-    return 0.5 * pixels * math.log(math.pi) * (reconstruction_loss == "mse")
 
 
 def kl_per_unit(z_mean, z_log_var):

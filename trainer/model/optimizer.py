@@ -12,6 +12,10 @@ class Adam(keras.optimizers.Adam):
     section 2, with the epsilon of that variant).
     """
 
+    def moments(self):
+        """Returns the moments of the weights, in their order, by kind."""
+        return {"momentum": self._momentums, "velocity": self._velocities}
+
     def update_step(self, gradient, variable, learning_rate):
         """Updates one weight and its two moments.
 

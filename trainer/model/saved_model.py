@@ -22,7 +22,7 @@ def save_saved_model(vae, folder):
     Every result is a function of the inputs alone. `images` going in are
     uint8 from 0 to 255, as image files hold them; coming out they are
     float32 in [0, 1], and `pixels` are the same as uint8. Both are of shape
-    (N, height, width, 1).
+    (N, height, width, channels).
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -43,19 +43,16 @@ def save_saved_model(vae, folder):
 
 def _signatures(vae):
     """Returns a traced function for each signature, by name."""
-    encoder, decoder = vae.encoder, vae.decoder
-    (latent_dim,) = decoder.input_shape[1:]
-    images_spec = tf.TensorSpec(encoder.input_shape, tf.uint8, "images")
-    z_spec = tf.TensorSpec((None, latent_dim), tf.float32, "z")
+    images_spec = tf.TensorSpec((None, *vae.image_shape), tf.uint8, "images")
+    z_spec = tf.TensorSpec((None, vae.latent_dim), tf.float32, "z")
     count_spec = tf.TensorSpec((), tf.int32, "count")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
 
     def posterior(images):
-        pixels = tf.cast(images, encoder.compute_dtype) / 255
-        return encoder(pixels, training=False)
+        return vae.encode(tf.cast(images, vae.encoder.compute_dtype) / 255)
 
     def decoded(z):
-        images = decoder(tf.cast(z, decoder.compute_dtype), training=False)
+        images = vae.decode(z)
         return {
             "images": tf.cast(images, tf.float32),
             "pixels": inference.to_pixels(images),
@@ -87,7 +84,7 @@ def _signatures(vae):
                 row=0,
                 position=0,
                 count=count,
-                width=latent_dim,
+                width=vae.latent_dim,
             )
         )
 

@@ -8,7 +8,7 @@ from trainer.data import sources
 from trainer.errors import JobDirError
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir, open_to_read
-from trainer.model.build import build_vae
+from trainer.model.build import build_vae, description
 from trainer.model.vae import VAE
 from trainer.model.weights import variables_of
 from trainer.runtime.console import Console
@@ -77,9 +77,10 @@ def _load(job, wanted):
     """Returns the `Trained` of a checkpoint: see `checkpoint.select`."""
     # First of all: it says so when there is no job.
     config, image_shape = job.config(), tuple(job.of_data("image_shape"))
+    job.check_model(description(config))
     saved = checkpoint.select(job, wanted)
     try:
-        vae = build_vae(config, image_shape)
+        vae = build_vae(config, image_shape, job.arithmetic())
     except ValueError as error:
         raise JobDirError(
             f"{job.config_path} records what no model can be made of ({error})"

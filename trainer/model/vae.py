@@ -1,16 +1,14 @@
 """A variational autoencoder as a Keras model, and its sampling layer."""
 
 import contextlib
+import math
 
 import keras
 import tensorflow as tf
 
-from trainer.model import last_layer, objective
-
-# A deviation of 0.22. Adam moves a weight by at most about its learning rate a
-# step (Kingma & Ba 2015, section 2.1): from a variance of 1 it would take nine
-# epochs of Fashion-MNIST to one that fits.
-_FIRST_LOG_VARIANCE = -3.0
+from trainer import arithmetic as arithmetic_lib
+from trainer.model import last_layer, likelihoods, objective
+from trainer.model.hidden_units import HiddenUnits
 
 
 class Sampler(keras.layers.Layer):
@@ -45,47 +43,79 @@ class VAE(keras.Model):
     a ValueError or, of pixels out of range, an InvalidArgumentError.
 
     Args:
-        encoder: functional model from images to [z_mean, z_log_var].
-        decoder: functional model from z to images in [0, 1].
-        reconstruction_loss: `"mse"`, `"bce"` or `"gaussian"`.
+        encoder: model from images to [z_mean, z_log_var].
+        decoder: model from z to the parameters of pixels: see `likelihoods`.
+            One that ends in a sigmoid gives probabilities or means.
+        reconstruction_loss: str, a key of `likelihoods.LIKELIHOODS`.
         beta: weight of the KL divergence in `fit`; the job has a warm-up.
+        arithmetic: int, the version of a job's.
+        image_shape: (height, width, channels); None to take that of the input
+            of a functional encoder.
+        latent_dim: int; None to take that of a functional decoder.
         **kwargs: of `keras.Model`.
 
     Attributes:
-        log_variance: of `"gaussian"` alone: the weight of shape () that is
-            the logarithm of every pixel's variance.
+        image_shape: (height, width, channels).
+        latent_dim: int, number of latent units.
+        likelihood: the `Likelihood` of the pixels.
+        hidden_units: the `HiddenUnits` of the encoder.
         likelihood_weights: list of the weights that the likelihood has beside
-            the decoder's: `log_variance` or nothing.
+            the decoder's: one or none.
 
     Raises:
         ValueError: the encoder and the decoder do not fit each other.
     """
 
     def __init__(
-        self, encoder, decoder, *, reconstruction_loss="mse", beta=1.0, **kwargs
+        self,
+        encoder,
+        decoder,
+        *,
+        reconstruction_loss="mse",
+        beta=1.0,
+        arithmetic=arithmetic_lib.NEWEST,
+        image_shape=None,
+        latent_dim=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         # Keras would compile the whole step of `fit` with XLA on a GPU, and
         # XLA drops the check of the pixels.
         self.supports_jit = False
-        _check_pair(encoder, decoder)
+        if image_shape is None or latent_dim is None:
+            _check_pair(encoder, decoder)
+            image_shape = encoder.input_shape[1:]
+            (latent_dim,) = decoder.input_shape[1:]
+        self.image_shape = tuple(image_shape)
+        self.latent_dim = latent_dim
         self.encoder = encoder
         self.decoder = decoder
-        self._decode = last_layer.decode(decoder)
+        self.likelihood = likelihoods.find(reconstruction_loss, arithmetic)
+        gives = last_layer.gives(decoder)
+        without_sigmoid = self.likelihood.from_logits and (
+            gives == last_layer.PROBABILITIES
+        )
+        if without_sigmoid and not last_layer.has_logits(decoder):
+            self.likelihood = likelihoods.OF_PROBABILITIES
+            without_sigmoid = False
+        self._gives_pixels = gives == last_layer.PROBABILITIES
+        self._parameters = last_layer.decode(decoder, logits=without_sigmoid)
+        self.hidden_units = HiddenUnits(encoder)
         self.sampler = Sampler(name="sampler")
         self.beta = beta
-        self._reconstruction_loss = objective.RECONSTRUCTION_LOSSES[
-            reconstruction_loss
-        ]
         self.likelihood_weights = []
-        if reconstruction_loss == "gaussian":
-            self.log_variance = self.add_weight(
-                shape=(),
-                initializer=keras.initializers.Constant(_FIRST_LOG_VARIANCE),
+        if self.likelihood.weight:
+            channels = self.image_shape[-1]
+            weight = self.add_weight(
+                shape=(channels,) if self.likelihood.weight_a_channel else (),
+                initializer=keras.initializers.Constant(
+                    self.likelihood.first_value
+                ),
                 dtype=encoder.variable_dtype,
-                name="log_variance",
+                name=self.likelihood.weight,
             )
-            self.likelihood_weights = [self.log_variance]
+            self.likelihood_weights = [weight]
+            setattr(self, self.likelihood.weight, weight)
         self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
         self.reconstruction_loss_tracker = keras.metrics.Mean(
             name="reconstruction_loss"
@@ -109,7 +139,37 @@ class VAE(keras.Model):
     def call(self, images, epsilon=None):
         """Returns reconstructions of `images`, same shape, in [0, 1]."""
         z_mean, z_log_var = self.encoder(images)
-        return self.decoder(self.sampler(z_mean, z_log_var, epsilon))
+        return self.decode(self.sampler(z_mean, z_log_var, epsilon))
+
+    def encode(self, images):
+        """Returns the posterior of images.
+
+        Args:
+            images: tensor of shape (batch, height, width, channels), in [0, 1].
+
+        Returns:
+            (z_mean, z_log_var), each of shape (batch, latent_dim), in the
+            precision that the encoder computes in.
+        """
+        images = tf.cast(images, self.encoder.compute_dtype)
+        z_mean, z_log_var = self.encoder(images, training=False)
+        return z_mean, z_log_var
+
+    def decode(self, z):
+        """Returns what latent vectors look like.
+
+        Args:
+            z: tensor of shape (batch, latent_dim).
+
+        Returns:
+            Tensor of shape (batch, height, width, channels), in [0, 1], in the
+            precision that the decoder computes in.
+        """
+        z = tf.cast(z, self.decoder.compute_dtype)
+        parameters = self.decoder(z, training=False)
+        if self._gives_pixels:
+            return parameters
+        return self.likelihood.means(parameters, self.image_shape[-1])
 
     def terms(self, images, epsilon=None):
         """Returns the parts of the objective, per image.
@@ -124,34 +184,89 @@ class VAE(keras.Model):
             the weights.
         """
         images = tf.cast(images, self.encoder.compute_dtype)
+        return self._terms(images, epsilon, *self.encoder(images))
+
+    def terms_and_fired(self, images, epsilon):
+        """Returns what `terms` does, and which hidden units fired.
+
+        Args:
+            images: as of `terms`.
+            epsilon: as of `terms`.
+
+        Returns:
+            (reconstruction_loss, kl_of_units, z_mean, fired), the last a bool
+            tensor of shape (batch, units): see `HiddenUnits`.
+        """
+        images = tf.cast(images, self.encoder.compute_dtype)
+        posterior, fired = self.hidden_units.encode(images)
+        return *self._terms(images, epsilon, *posterior), fired
+
+    def _terms(self, images, epsilon, z_mean, z_log_var):
         if epsilon is not None:
             epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
-        z_mean, z_log_var = self.encoder(images)
-        reconstructions = self._decode(self.sampler(z_mean, z_log_var, epsilon))
-        images, reconstructions, z_mean, z_log_var = (
+        z = self.sampler(z_mean, z_log_var, epsilon)
+        z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
-            for value in (images, reconstructions, z_mean, z_log_var)
+            for value in (z_mean, z_log_var)
         )
         return (
-            self.reconstruction_loss(images, reconstructions),
+            self.reconstruction_loss(images, z),
             objective.kl_per_unit(z_mean, z_log_var),
             z_mean,
         )
 
-    def reconstruction_loss(self, images, reconstructions):
+    def reconstruction_loss(self, images, z):
         """Returns the reconstruction term of the objective, per image.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
-            reconstructions: tensor of the same shape and dtype.
+            z: tensor of shape (batch, latent_dim), in the precision that the
+                decoder computes in.
 
         Returns:
             Tensor of shape (batch,): -log p(x | z) in nats, less
-            `objective.log_normalizer`.
+            `likelihood.log_normalizer`, in the precision of the weights.
         """
-        return self._reconstruction_loss(
-            images, reconstructions, *self.likelihood_weights
+        images, parameters = (
+            tf.cast(value, self.encoder.variable_dtype)
+            for value in (images, self._parameters(z))
         )
+        return self.likelihood.loss(
+            images, parameters, *self.likelihood_weights
+        )
+
+    def log_weights(self, images, z_mean, z_log_var, noise):
+        """Returns the logarithms of importance weights, one an image.
+
+        log p(x | z) + log p(z) - log q(z | x) of the z that noise makes.
+
+        Args:
+            images: tensor of shape (batch, height, width, channels), in [0, 1].
+            z_mean: tensor of shape (batch, latent_dim), of `encode`.
+            z_log_var: tensor of the same shape and dtype.
+            noise: tensor of the same shape, standard normal.
+
+        Returns:
+            float64 tensor of shape (batch,).
+        """
+        noise = tf.cast(noise, self.encoder.compute_dtype)
+        z = self.sampler(z_mean, z_log_var, noise)
+        reconstruction_loss = self.reconstruction_loss(images, z)
+        z, z_log_var, noise = (
+            tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
+        )
+        # The log 2 pi of the two Gaussians cancel; (z - mean)^2 / variance
+        # is the square of the noise.
+        log_prior_over_posterior = 0.5 * tf.reduce_sum(
+            tf.square(noise) + z_log_var - tf.square(z), axis=1
+        )
+        log_normalizer = self.likelihood.log_normalizer(
+            math.prod(self.image_shape)
+        )
+        log_likelihood = -(
+            tf.cast(reconstruction_loss, tf.float64) + log_normalizer
+        )
+        return log_likelihood + log_prior_over_posterior
 
     def fit(self, *args, **kwargs):
         """Trains as `keras.Model.fit`; what it has refused it may be given."""
@@ -193,7 +308,9 @@ class VAE(keras.Model):
     def _batch_losses(self, images):
         if isinstance(images, tuple):  # fit(images, labels): labels unused.
             images = images[0]
-        images = _checked_images(images, self.encoder)
+        images = _checked_images(
+            images, self.image_shape, self.encoder.compute_dtype
+        )
         reconstruction, kl_of_units, _ = self.terms(images)
         reconstruction = tf.reduce_mean(reconstruction)
         kl = tf.reduce_mean(tf.reduce_sum(kl_of_units, axis=1))
@@ -216,7 +333,9 @@ def _check_pair(encoder, decoder):
             f"{decoder.input_shape}; build both for one latent_dim, so that "
             "[z_mean, z_log_var] are each what the decoder takes."
         )
-    if decoder.output_shape != encoder.input_shape:
+    *image, channels = encoder.input_shape
+    *decoded, outputs = decoder.output_shape
+    if decoded != image or outputs % channels:
         raise ValueError(
             f"The encoder takes images of {encoder.input_shape[1:]} but the "
             f"decoder gives {decoder.output_shape[1:]}; build both for one "
@@ -224,7 +343,7 @@ def _check_pair(encoder, decoder):
         )
 
 
-def _checked_images(images, encoder):
+def _checked_images(images, image_shape, dtype):
     """Returns images as an encoder sees them, if they are what it takes.
 
     A loss would broadcast images of another shape, and grow without bound
@@ -241,13 +360,13 @@ def _checked_images(images, encoder):
             f"The pixels are {images.dtype.name}, but must be floats from 0 "
             "to 1; divide those of an image file by 255."
         )
-    if not images.shape.is_compatible_with(encoder.input_shape):
+    expected = (None, *image_shape)
+    if not images.shape.is_compatible_with(expected):
         raise ValueError(
             f"The images are a batch of shape {images.shape}, but the encoder "
-            f"takes {encoder.input_shape}; reshape, pad or crop them."
+            f"takes {expected}; reshape, pad or crop them."
         )
-    images = tf.ensure_shape(images, encoder.input_shape)
-    images = tf.cast(images, encoder.compute_dtype)
+    images = tf.cast(tf.ensure_shape(images, expected), dtype)
     are_fractions = tf.debugging.Assert(
         tf.reduce_all((images >= 0) & (images <= 1)),
         [

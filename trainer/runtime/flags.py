@@ -60,10 +60,13 @@ class Flags:
 
     Args:
         usage: a `Usage`.
+        more_help: function of these flags, for what `--help` says beside
+            them: yields a title, and pairs of a name and a text.
     """
 
-    def __init__(self, usage):
+    def __init__(self, usage, more_help=lambda flags: ()):
         self._usage = usage
+        self._more_help = more_help
         self._values = absl_flags.FlagValues()
         # Lines of --help by title, and what a value may be by name.
         self._shown = {}
@@ -147,6 +150,9 @@ class Flags:
                 "flag on each line."
             ) from error
         if self["help"].value:
+            for title, entries in self._more_help(self):
+                for name, text in entries:
+                    self._shown.setdefault(title, []).extend(_entry(name, text))
             print(self.help())
             return None
         if self["version"].value:
@@ -248,12 +254,13 @@ def new_job_flags(usage):
     return flags
 
 
-def parse_flags(arguments, usage=TRAIN):
+def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
     """Returns the `TrainConfig` of a command line.
 
     Args:
         arguments: list of str, the command line after the program.
         usage: a `Usage`.
+        more_help: as of `Flags`.
 
     Returns:
         A `TrainConfig`; None when the command line asked for the help, the
@@ -263,7 +270,7 @@ def parse_flags(arguments, usage=TRAIN):
         ConfigError: an unknown flag, a bad value, a stray word, or values
             that contradict each other.
     """
-    flags = _training_flags(usage)
+    flags = _training_flags(usage, more_help)
     flags.add(
         "print_config",
         False,
@@ -337,9 +344,9 @@ def flag_file(config):
     return "\n".join(lines) + "\n"
 
 
-def _training_flags(usage):
+def _training_flags(usage, more_help=lambda flags: ()):
     """Returns the flags of all settings: the common ones, then by group."""
-    flags = Flags(usage)
+    flags = Flags(usage, more_help)
     fields = dataclasses.fields(TrainConfig)
     for title in (_COMMON, *GROUPS):
         for field in fields:

@@ -5,7 +5,11 @@ import time
 
 import tensorflow as tf
 
-from trainer.evaluation.held_out import collapse_message, has_collapsed
+from trainer.evaluation.held_out import (
+    collapse_message,
+    has_collapsed,
+    latent_phrase,
+)
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
@@ -108,7 +112,7 @@ class Recorder:
         self._summaries.write_row(row)
         self._summaries.write_kl(row, evaluation.kl_of_units)
         self._report_trial(row)
-        self._say(row)
+        self._say(row, evaluation.dead_layers)
         losses = [
             row["total_loss"] for row in self.rows if row["split"] != "train"
         ]
@@ -171,19 +175,18 @@ class Recorder:
         """Closes all files."""
         self._open_files.close()
 
-    def _say(self, row):
+    def _say(self, row, dead_layers):
         config, step = self._config, row["step"]
         self._console.line(
             f"Epoch {row['epoch']}, step {step}: {row['split']} loss "
             f"{row['total_loss']:.2f} = reconstruction "
             f"{row['reconstruction_loss']:.2f} + {config.beta:g} x KL "
-            f"{row['kl_loss']:.2f}; {row['active_units']} of "
-            f"{config.latent_dim} latent units active"
+            f"{row['kl_loss']:.2f}; {latent_phrase(row, config.latent_dim)}"
         )
         if step > self._warmup_steps() and has_collapsed(
-            row["active_units"], config.latent_dim
+            row, config.latent_dim
         ):
-            self._console.warning(collapse_message(row, config))
+            self._console.warning(collapse_message(row, config, dead_layers))
 
     def _warmup_steps(self):
         return self._config.kl_warmup_epochs * self._schedule.steps_per_epoch

@@ -14,6 +14,8 @@ _OTHER_NUMBERS = (
     "learning_rate",
     "images_per_second",
     "active_units",
+    "active_directions",
+    "dead_units",
 )
 
 

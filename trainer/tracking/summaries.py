@@ -21,6 +21,8 @@ CURVES = {
     "reconstruction_loss": "losses",
     "kl_loss": "losses",
     "active_units": "posterior",
+    "active_directions": "posterior",
+    "dead_units": "posterior",
     "kl_weight": "training",
     "learning_rate": "training",
     "images_per_second": "training",

@@ -1,74 +1,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
 
 from trainer.model import objective
-
-
-def test_squared_error_is_summed_over_pixels():
-    images = tf.zeros([2, 4, 4, 1])
-    loss = objective.squared_error(images, images + 0.5)
-    np.testing.assert_allclose(loss, [4.0, 4.0])
-
-
-def test_bernoulli_is_the_sum_of_binary_cross_entropies():
-    rng = np.random.default_rng(0)
-    images, p = rng.uniform(0.01, 0.99, (2, 3, 4, 4, 1))
-    expected = -(images * np.log(p) + (1 - images) * np.log(1 - p))
-    loss = objective.bernoulli_cross_entropy(tf.constant(images), p)
-    np.testing.assert_allclose(loss, expected.sum((1, 2, 3)), rtol=1e-12)
-
-
-def test_bernoulli_stays_finite_at_certain_pixels():
-    ones = tf.ones([1, 4, 4, 1])
-    loss = objective.bernoulli_cross_entropy(ones, 1 - ones)
-    assert np.isfinite(loss.numpy()).all()
-
-
-@pytest.mark.parametrize("deviation", [0.05, 1.0, 3.0])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_gaussian_is_the_log_density_of_every_pixel(deviation, channels):
-    images, means = np.random.default_rng(0).uniform(
-        size=(2, 3, 4, 8, channels)
-    )
-    log_variance = tf.constant(2 * np.log(deviation))
-    loss = objective.gaussian_negative_log_likelihood(
-        tf.constant(images), means, log_variance
-    )
-    density = stats.norm.logpdf(images, means, deviation)
-    np.testing.assert_allclose(loss, -density.sum((1, 2, 3)), rtol=1e-12)
-
-
-def test_the_best_variance_is_the_mean_squared_error():
-    images, means = np.random.default_rng(0).uniform(size=(2, 3, 4, 8, 1))
-    best = np.log(np.mean((images - means) ** 2))
-    for log_variance in (best - 0.3, best, best + 0.3):
-        variable = tf.Variable(log_variance)
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(
-                objective.gaussian_negative_log_likelihood(
-                    tf.constant(images), means, variable
-                )
-            )
-        error = np.sum((images - means) ** 2)
-        assert float(tape.gradient(loss, variable)) == pytest.approx(
-            images.size / 2 - error / (2 * np.exp(log_variance)), abs=1e-10
-        )
-
-
-def test_with_its_variance_fixed_a_gaussian_is_mse_and_a_constant():
-    images, means = np.random.default_rng(0).uniform(size=(2, 3, 4, 8, 1))
-    gaussian = objective.gaussian_negative_log_likelihood(
-        tf.constant(images), means, tf.constant(np.log(0.5))
-    )
-    np.testing.assert_allclose(
-        gaussian,
-        objective.squared_error(images, means)
-        + objective.log_normalizer("mse", 32),
-        rtol=1e-12,
-    )
-    assert objective.log_normalizer("gaussian", 32) == 0
 
 
 def test_kl_agrees_with_a_monte_carlo_estimate():

@@ -1,0 +1,161 @@
+"""Models that somebody who is not of this project would write."""
+
+import os
+
+import keras
+import tensorflow as tf
+
+
+def small(image_shape, latent_dim, seed, width=16):
+    """Of plain layers, none of which has a seed or a name."""
+    encoder = keras.Sequential(
+        [
+            keras.Input(image_shape),
+            keras.layers.Conv2D(width, 3, strides=2, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(width, activation="relu"),
+        ]
+    )
+    encoder = keras.Model(
+        encoder.inputs,
+        [keras.layers.Dense(latent_dim)(encoder.outputs[0]) for _ in range(2)],
+    )
+    height, wide, channels = image_shape
+    decoder = keras.Sequential(
+        [
+            keras.Input((latent_dim,)),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(height * wide * channels, activation="sigmoid"),
+            keras.layers.Reshape(image_shape),
+        ]
+    )
+    return encoder, decoder
+
+
+class Encoder(keras.Model):
+    """A subclass, as people write them."""
+
+    def __init__(self, latent_dim):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.hidden = keras.layers.Dense(8, activation="tanh")
+        self.mean = keras.layers.Dense(latent_dim)
+        self.log_var = keras.layers.Dense(latent_dim)
+
+    def call(self, images):
+        x = self.hidden(self.flatten(images))
+        return self.mean(x), self.log_var(x)
+
+
+class Decoder(keras.Model):
+    def __init__(self, image_shape):
+        super().__init__()
+        self.hidden = keras.layers.Dense(8, activation="tanh")
+        height, width, channels = image_shape
+        self.pixels = keras.layers.Dense(height * width * channels)
+        self.reshape = keras.layers.Reshape(image_shape)
+
+    def call(self, z):
+        return self.reshape(self.pixels(self.hidden(z)))
+
+
+def subclassed(image_shape, latent_dim, seed):
+    decoder = Decoder(image_shape)
+    decoder.gives = "logits"
+    return Encoder(latent_dim), decoder
+
+
+def silent(image_shape, latent_dim, seed):
+    """Does not say what its decoder gives."""
+    return Encoder(latent_dim), Decoder(image_shape)
+
+
+def _with(*layers):
+    """Returns a build function whose encoder has some layers more."""
+
+    def build(image_shape, latent_dim, seed):
+        encoder, decoder = small(image_shape, latent_dim, seed)
+        inputs = x = keras.Input(image_shape)
+        for layer in layers:
+            x = layer()(x)
+        return keras.Model(inputs, encoder(x)), decoder
+
+    return build
+
+
+class Noisy(keras.layers.Layer):
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+class BatchMean(keras.layers.Layer):
+    def call(self, x):
+        return x - tf.reduce_mean(x, axis=0, keepdims=True)
+
+
+class Counting(keras.layers.Layer):
+    def build(self, input_shape):
+        self.calls = self.add_weight(name="calls", trainable=False)
+
+    def call(self, x):
+        return x
+
+
+batch_normalised = _with(keras.layers.BatchNormalization)
+dropout = _with(lambda: keras.layers.Dropout(0.1))
+noisy = _with(Noisy)
+batch_mean = _with(BatchMean)
+counting = _with(Counting)
+normalised = _with(
+    lambda: keras.layers.GroupNormalization(3), keras.layers.LayerNormalization
+)
+
+
+def unrepeatable(image_shape, latent_dim, seed):
+    encoder, decoder = small(image_shape, latent_dim, seed)
+    weight = decoder.layers[-2].bias
+    weight.assign([int(byte) for byte in os.urandom(weight.shape[0])])
+    return encoder, decoder
+
+
+def no_log_var(image_shape, latent_dim, seed):
+    encoder, decoder = small(image_shape, latent_dim, seed)
+    return keras.Model(encoder.inputs, encoder.outputs[0]), decoder
+
+
+def other_latent_dim(image_shape, latent_dim, seed):
+    return (
+        small(image_shape, latent_dim + 1, seed)[0],
+        small(image_shape, latent_dim, seed)[1],
+    )
+
+
+def other_pixels(image_shape, latent_dim, seed):
+    height, width, channels = image_shape
+    return (
+        small(image_shape, latent_dim, seed)[0],
+        small((height, width, channels + 1), latent_dim, seed)[1],
+    )
+
+
+def fails(image_shape, latent_dim, seed):
+    raise RuntimeError("out of ideas")
+
+
+def nothing(image_shape, latent_dim, seed):
+    pass
+
+
+def not_models(image_shape, latent_dim, seed):
+    return "encoder", "decoder"
+
+
+def no_seed(image_shape, latent_dim):
+    return small(image_shape, latent_dim, 0)
+
+
+def odd_option(image_shape, latent_dim, seed, widths=(1, 2)):
+    return small(image_shape, latent_dim, seed)
+
+
+NOT_A_FUNCTION = 3

@@ -1,0 +1,38 @@
+"""Whether this machine computes in bfloat16 faster than in float32."""
+
+import pathlib
+import re
+
+import tensorflow as tf
+
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
+# What Intel, AMD and Arm call such instructions.
+_CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+# Ampere's.
+_COMPUTE_CAPABILITY = (8, 0)
+
+
+def hardware(gpus=None, cpuinfo=_CPUINFO):
+    """Returns what computes in bfloat16, or None if nothing here does.
+
+    Args:
+        gpus: list of the `tf.config.PhysicalDevice` that compute; None for
+            all. Where there are none, it is the CPU.
+        cpuinfo: `pathlib.Path` of what Linux says of the CPU.
+    """
+    if gpus is None:
+        gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        for gpu in gpus:
+            details = tf.config.experimental.get_device_details(gpu)
+            if details.get("compute_capability", (0, 0)) < _COMPUTE_CAPABILITY:
+                return None
+        return details.get("device_name", "this GPU")
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:  # No Linux, which alone says it there.
+        return None
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    known = set(flags[1].split()) if flags else set()
+    found = [name.upper() for name in _CPU_FLAGS if name in known]
+    return f"this CPU ({', '.join(found)})" if found else None

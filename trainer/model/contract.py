@@ -1,0 +1,230 @@
+"""What a model has to keep, so that the laws of the trainer hold for it.
+
+A model is an encoder, a `keras.Model` from images to [z_mean, z_log_var], and
+a decoder, one from z to the parameters of pixels (`likelihoods`). Each image
+is computed by itself, and each result is a function of weights and inputs
+alone: docs/models.md.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.model import last_layer
+
+_RANDOM = "it draws random numbers of its own; leave it out"
+# Why a layer cannot be in a model, and what to use instead.
+_REFUSED = {
+    keras.layers.BatchNormalization: "it looks at all images of a replica's "
+    "batch; use GroupNormalization or LayerNormalization",
+    keras.layers.SpectralNormalization: "it keeps a state that each step "
+    "changes; use a constraint or weight decay",
+}
+# A last bit or two: where a batch begins shows in them.
+_TOLERANCE = 1e-3
+_PROBES = 3
+
+
+def check(models, image_shape, latent_dim, likelihood):
+    """Refuses a model that does not keep the contract.
+
+    Args:
+        models: what a build function returned: (encoder, decoder).
+        image_shape: (height, width, channels).
+        latent_dim: int, number of latent units.
+        likelihood: the `Likelihood` that its pixels get.
+
+    Raises:
+        ValueError: the message says what it does, what was expected, and what
+            to use instead.
+    """
+    images, z = call(models, image_shape, latent_dim, likelihood)
+    encoder, decoder = models
+    for part, role, inputs in (
+        (encoder, "encoder", images),
+        (decoder, "decoder", z),
+    ):
+        _check_layers(part, role)
+        _check_function(part, role, inputs)
+    if likelihood.from_logits and last_layer.gives(decoder) is None:
+        raise ValueError(
+            "The decoder ends neither in a linear layer nor in a sigmoid, so "
+            "that --reconstruction_loss=bce cannot know whether it gives "
+            "logits or probabilities; set decoder.gives to one of these words."
+        )
+
+
+def call(models, image_shape, latent_dim, likelihood):
+    """Calls a model once, so that it has weights, and looks at what it gives.
+
+    Args:
+        models: as of `check`.
+        image_shape: as of `check`.
+        latent_dim: as of `check`.
+        likelihood: as of `check`.
+
+    Returns:
+        (images, z): what it was called on.
+
+    Raises:
+        ValueError: as `check`.
+    """
+    if not isinstance(models, (tuple, list)) or len(models) != 2:
+        raise ValueError(
+            f"The function returns a {type(models).__name__}, not (encoder, "
+            "decoder)."
+        )
+    encoder, decoder = models
+    for part, role in ((encoder, "encoder"), (decoder, "decoder")):
+        if not isinstance(part, keras.Model):
+            raise ValueError(
+                f"The {role} is a {type(part).__name__}, not a keras.Model; "
+                "the function has to return (encoder, decoder)."
+            )
+    generator = np.random.default_rng(0)
+    dtype = encoder.variable_dtype
+    images = tf.constant(generator.uniform(size=(_PROBES, *image_shape)), dtype)
+    z = tf.constant(generator.normal(size=(_PROBES, latent_dim)), dtype)
+    _check_encoder(_called(encoder, "encoder", images), latent_dim)
+    _check_decoder(_called(decoder, "decoder", z), image_shape, likelihood)
+    return images, z
+
+
+def check_same(models, others):
+    """Refuses a model that two builds with one seed give other weights.
+
+    Args:
+        models: (encoder, decoder).
+        others: (encoder, decoder) of another build.
+
+    Raises:
+        ValueError: a weight differs.
+    """
+    for part, other in zip(models, others, strict=True):
+        if len(part.weights) != len(other.weights):
+            raise ValueError(
+                f"Two builds with the same seed have {len(part.weights)} and "
+                f"{len(other.weights)} weights; a build has to be a function "
+                "of its arguments."
+            )
+        for weight, twin in zip(part.weights, other.weights, strict=True):
+            if not np.array_equal(weight.numpy(), twin.numpy()):
+                raise ValueError(
+                    f"Two builds with the same seed gave {weight.path} other "
+                    "values; make the first weights of initializers alone, "
+                    "such as keras.initializers.GlorotUniform(seed=seed)."
+                )
+
+
+def _called(part, role, inputs):
+    """Returns what a part of a model makes of inputs."""
+    try:
+        return part(inputs, training=False)
+    except Exception as error:  # Whatever a user's code may raise.
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"The {role} fails on a batch of shape {tuple(inputs.shape)}: "
+            f"{first[0]}"
+        ) from error
+
+
+def _check_encoder(posterior, latent_dim):
+    expected = (_PROBES, latent_dim)
+    found = (
+        [tuple(getattr(part, "shape", ())) for part in posterior]
+        if isinstance(posterior, (list, tuple))
+        else tuple(getattr(posterior, "shape", ()))
+    )
+    if found != [expected] * 2:
+        raise ValueError(
+            f"The encoder gives {_of_one(found)} for an image, not "
+            "[z_mean, z_log_var] with --latent_dim="
+            f"{latent_dim} values each."
+        )
+
+
+def _check_decoder(parameters, image_shape, likelihood):
+    *sides, channels = image_shape
+    allowed = [
+        (*sides, channels * times)
+        for times in range(1, likelihood.parameters_a_value + 1)
+    ]
+    found = tuple(getattr(parameters, "shape", ()))[1:]
+    if found not in allowed:
+        raise ValueError(
+            f"The decoder gives {found} for an image, but "
+            f"--reconstruction_loss={likelihood.name} takes "
+            f"{' or '.join(map(str, allowed))}."
+        )
+
+
+def _of_one(shapes):
+    return (
+        [shape[1:] for shape in shapes]
+        if isinstance(shapes, list)
+        else shapes[1:]
+    )
+
+
+def _check_layers(part, role):
+    """Refuses layers by name that break a law."""
+    for layer in part._flatten_layers(include_self=False):
+        kind = type(layer).__name__
+        reason = next(
+            (
+                reason
+                for refused, reason in _REFUSED.items()
+                if isinstance(layer, refused)
+            ),
+            None,
+        )
+        if reason is None and _is_random(layer):
+            reason = _RANDOM
+        if reason is None and any(
+            not weight.trainable and layer.trainable
+            for weight in layer._non_trainable_variables
+        ):
+            reason = (
+                "it keeps a state that is not trained, which a step may change "
+                "and no checkpoint has; leave it out, or set trainable=False "
+                "on the layer if the state never changes"
+            )
+        if reason:
+            raise ValueError(
+                f"The {role} has the layer {layer.name} ({kind}): {reason}."
+            )
+
+
+def _is_random(layer):
+    generators = getattr(layer, "_seed_generators", ())
+    return bool(generators) or isinstance(
+        layer, (keras.layers.Dropout, keras.layers.GaussianNoise)
+    )
+
+
+def _check_function(part, role, inputs):
+    """Refuses a part that is no function of its weights and one input."""
+    together, again, alone = (
+        _flat(part, batch) for batch in (inputs, inputs, inputs[:1])
+    )
+    if not all(map(np.array_equal, together, again)):
+        raise ValueError(
+            f"The {role} gives other values each time that it is called, so no "
+            "run could be repeated; leave out what draws random numbers in it: "
+            "the trainer draws the noise of z."
+        )
+    for batch, one in zip(together, alone, strict=True):
+        if not np.allclose(batch[:1], one, rtol=_TOLERANCE, atol=_TOLERANCE):
+            raise ValueError(
+                f"The {role} gives other values for an image in another "
+                "batch, so the number of replicas would change the result; "
+                "leave out what looks at several images, and normalise with "
+                "GroupNormalization or LayerNormalization."
+            )
+
+
+def _flat(part, batch):
+    return [
+        np.asarray(tf.cast(value, tf.float64))
+        for value in tf.nest.flatten(part(batch, training=True))
+    ]

@@ -1,0 +1,57 @@
+"""What the built-in models are made of."""
+
+import keras
+
+from trainer.randomness import layer_seed
+
+
+def pixels(x, image_shape):
+    """Ends a decoder: means or probabilities from 0 to 1 where that is all.
+
+    Where there are more parameters than values of an image, they are left as
+    they are.
+
+    Args:
+        x: tensor of shape (batch, height, width, output channels).
+        image_shape: (height, width, channels).
+    """
+    if x.shape[-1] != image_shape[-1]:
+        return x
+    return keras.layers.Activation("sigmoid", name="decoder_pixels")(x)
+
+
+def convolution(x, channels, size, name, seed, **kwargs):
+    """A convolution of same padding whose first kernel is a function of seed.
+
+    Args:
+        x: tensor of shape (batch, height, width, any).
+        channels: int, of the result.
+        size: int, height and width of the kernel.
+        name: str, of the layer.
+        seed: int, of the model.
+        **kwargs: of `keras.layers.Conv2D`.
+    """
+    kwargs.setdefault(
+        "kernel_initializer",
+        keras.initializers.GlorotUniform(layer_seed(seed, name)),
+    )
+    return keras.layers.Conv2D(
+        channels, size, padding="same", name=name, **kwargs
+    )(x)
+
+
+def dense(x, units, name, seed, **kwargs):
+    """A dense layer whose first kernel is a function of seed and name.
+
+    Args:
+        x: tensor of shape (batch, any).
+        units: int.
+        name: str, of the layer.
+        seed: int, of the model.
+        **kwargs: of `keras.layers.Dense`.
+    """
+    kwargs.setdefault(
+        "kernel_initializer",
+        keras.initializers.GlorotUniform(layer_seed(seed, name)),
+    )
+    return keras.layers.Dense(units, name=name, **kwargs)(x)
