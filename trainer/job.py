@@ -340,6 +340,8 @@ def _finish(session, job, training, recorder, started):
     projector.save(job.logs / data.held_out, vae, data, console, stop)
     stop.check()
     export.save_models(vae, job.export)
+    if note := export.left_out(vae):
+        console.line(note)
     if platform.wants_model(job.location):
         export.save_model_for_vertex(vae, job.model)
     evaluations = [row for row in recorder.rows if row["split"] != "train"]

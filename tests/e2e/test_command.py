@@ -162,7 +162,7 @@ def test_the_notebooks_recipe_collapses_and_says_so(
     )
     assert code == 0
     assert "0 of 200 latent units active" in out
-    assert "Posterior collapse: 0 of 200 latent units are active" in err
+    assert "Posterior collapse: 0 of 200 latent units active" in err
 
 
 def test_a_collapse_is_said_and_recorded(run_here, job_dir):

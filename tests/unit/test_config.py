@@ -13,6 +13,8 @@ MATHEMATICS = (
     "train_examples",
     "test_examples",
     "batch_size",
+    "model",
+    "model_options",
     "latent_dim",
     "initial_units",
     "reconstruction_loss",

@@ -250,7 +250,12 @@ def test_rows_have_the_documented_keys_and_steps(finished):
         assert row["kl_weight"] == pytest.approx((row["step"] - 1) / 20)
         assert row["images_per_second"] > 0
     for row in test:
-        assert list(row) == [*common, "active_units"]
+        assert list(row) == [
+            *common,
+            "active_units",
+            "active_directions",
+            "dead_units",
+        ]
         assert row["total_loss"] == pytest.approx(
             row["reconstruction_loss"] + row["kl_loss"], rel=1e-12
         )

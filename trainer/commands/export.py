@@ -43,7 +43,7 @@ def _load():
 
 def _export(parsed, stop, console):
     from trainer.job_dir.open import publish_folder
-    from trainer.model.export import save_models
+    from trainer.model import export
     from trainer.model.trained import open_trained
 
     flags, output = parsed
@@ -51,7 +51,9 @@ def _export(parsed, stop, console):
         stop.check()
         job = trained.job
         folder = output or job.export
-        save_models(trained.vae, folder)
+        export.save_models(trained.vae, folder)
+        if note := export.left_out(trained.vae):
+            console.line(note)
         stop.check()
         if not output:
             publish_folder(job, folder)

@@ -170,7 +170,8 @@ def latent_phrase(row, latent_dim):
     """Returns what to say of a row's latent units, in a few words."""
     phrase = f"{row['active_units']} of {latent_dim} latent units active"
     if "active_directions" in row:
-        phrase += f" in {row['active_directions']} directions"
+        directions = row["active_directions"]
+        phrase += f" in {directions} direction{'s' * (directions != 1)}"
     return phrase
 
 

@@ -12,7 +12,8 @@ def save_models(vae, folder):
     """Writes `encoder.keras`, `decoder.keras` and `saved_model/1`.
 
     None of them needs this package. Each replaces what was there, and is
-    there whole or not at all; several processes may do so at once.
+    there whole or not at all; several processes may do so at once. A subclass
+    without `get_config` has no Keras file.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -49,5 +50,23 @@ def save_model_for_vertex(vae, folder):
             part.save(unfinished / f"{role}.keras")
 
 
+def left_out(vae):
+    """Returns what to say of the Keras files that there are not, or ""."""
+    saved = dict(_parts(vae))
+    missing = [role for role in ("encoder", "decoder") if role not in saved]
+    if not missing:
+        return ""
+    return (
+        f"No Keras file of the {' and the '.join(missing)}: a subclass needs a "
+        "get_config for that. The SavedModel has all."
+    )
+
+
 def _parts(vae):
-    return ("encoder", vae.encoder), ("decoder", vae.decoder)
+    """Yields the parts that Keras can save, each with its role."""
+    for role, part in (("encoder", vae.encoder), ("decoder", vae.decoder)):
+        try:
+            part.get_config()
+        except NotImplementedError:  # A subclass that has not defined it.
+            continue
+        yield role, part

@@ -100,6 +100,10 @@ def test_the_table_has_a_line_for_each_figure(job_dir):
         "ELBO",
         "log p(x), K = 4",
         "active_units",
+        "active_directions",
+        "dead in encoder_conv_1",
+        "dead in encoder_conv_2",
+        "dead in encoder_dense",
         "KL of 8 units",
         "linear probe",
         "10 nearest neighbors",
@@ -117,7 +121,7 @@ def test_the_table_has_a_line_for_each_figure(job_dir):
         len(
             {
                 rows[i].index(t)
-                for i, t in zip((0, 3, 7), explanations, strict=True)
+                for i, t in zip((0, 3, 11), explanations, strict=True)
             }
         )
         == 1

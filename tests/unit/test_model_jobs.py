@@ -1,0 +1,106 @@
+"""The laws hold for any model: restarts, replicas, what commands make of it."""
+
+import dataclasses
+import json
+
+import pytest
+import tensorflow as tf
+
+import trainer
+from tests.tools.small_jobs import StopAfterRows, rows_of
+from tests.tools.soak import differences
+from trainer.errors import ConfigError, InterruptedJobError
+from trainer.job import train_and_evaluate
+from trainer.job_dir.open import JobDir
+from trainer.model import inference
+
+STRANGERS = "tests.unit.model.strangers"
+SLOW = pytest.mark.slow
+MODELS = [
+    pytest.param("mlp", "width=16", "bce", id="mlp"),
+    pytest.param("conv", "width=16", "logistic", id="conv", marks=SLOW),
+    pytest.param(f"{STRANGERS}:small", "", "laplace", id="small", marks=SLOW),
+    pytest.param(f"{STRANGERS}:subclassed", "", "bce", id="subclassed"),
+]
+# Two epochs of five steps.
+SHORT = {
+    "train_examples": 80,
+    "test_examples": 20,
+    "batch_size": 16,
+    "latent_dim": 4,
+    "image_epochs": 0,
+}
+
+
+@pytest.mark.parametrize(("model", "options", "loss"), MODELS)
+def test_a_job_of_any_model_is_one_result(
+    small_config, tmp_path, model, options, loss
+):
+    settings = {
+        **SHORT,
+        "model": model,
+        "model_options": options,
+        "reconstruction_loss": loss,
+        "precision": "float64",
+        "summary_steps": 1,
+    }
+    whole = small_config(job_dir=str(tmp_path / "whole"), **settings)
+    train_and_evaluate(whole)
+    killed = small_config(job_dir=str(tmp_path / "killed"), **settings)
+    with pytest.raises(InterruptedJobError):
+        train_and_evaluate(killed, stop=StopAfterRows(killed, 3))
+    train_and_evaluate(killed)
+    assert differences(*(JobDir(c.job_dir).root for c in (whole, killed))) == []
+    two = small_config(
+        job_dir=str(tmp_path / "two"), virtual_devices=2, **settings
+    )
+    train_and_evaluate(two)
+    for ours, theirs in zip(rows_of(whole), rows_of(two), strict=True):
+        assert ours.pop("split") == theirs.pop("split")
+        assert theirs == pytest.approx(ours, rel=1e-10)
+    check_export(whole)
+
+
+def check_export(config):
+    """What serves the model is the model."""
+    vae = trainer.load(config.job_dir)
+    served = tf.saved_model.load(f"{config.job_dir}/export/saved_model/1")
+    z = tf.random.stateless_normal([3, 4], [0, 0])
+    decoded = served.signatures["decode"](z=z)
+    assert decoded["images"].numpy() == pytest.approx(
+        vae.decode(z).numpy(), abs=1e-6
+    )
+    assert (decoded["pixels"].numpy() == inference.decode(vae, z)).all()
+
+
+def test_a_source_that_has_changed_is_another_model(
+    small_config, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "model_of_a_test.py"
+    text = f"from {STRANGERS} import small as build\n"
+    source.write_text(text)
+    config = small_config(**SHORT, model="model_of_a_test:build", max_steps=2)
+    train_and_evaluate(config)
+    trainer.load(config.job_dir)
+    record = json.loads(JobDir(config.job_dir).config_path.read_text())
+    assert record["model"]["options"] == {"width": 16}
+    source.write_text(f"{text}# Another source.\n")
+    more = dataclasses.replace(config, max_steps=3)
+    for use in (train_and_evaluate, lambda c: trainer.load(c.job_dir)):
+        with pytest.raises(ConfigError, match="made with another source of"):
+            use(more)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": "conv"}, r"--model=conv \(was mlp\)"),
+        ({"model_options": "width=8"}, r"--model_options=width=8 \(was wi"),
+    ],
+)
+def test_a_resume_with_another_model_is_refused(small_config, change, sentence):
+    settings = {**SHORT, "model": "mlp", "model_options": "width=4"}
+    train_and_evaluate(small_config(**settings, max_steps=1))
+    with pytest.raises(ConfigError, match=sentence):
+        train_and_evaluate(small_config(**{**settings, **change}))
