@@ -11,6 +11,7 @@ from typing import Annotated
 
 import keras
 
+from trainer.model.group_normalization import GroupNormalization
 from trainer.model.layers import convolution, dense, pixels
 from trainer.model.options import Option
 
@@ -157,5 +158,5 @@ def _blocks(x, depth, name, seed):
 
 def _normalised(x, name):
     groups = x.shape[-1] // _CHANNELS_OF_A_GROUP
-    x = keras.layers.GroupNormalization(groups, name=f"{name}_norm")(x)
+    x = GroupNormalization(groups, name=f"{name}_norm")(x)
     return keras.layers.Activation("silu", name=f"{name}_silu")(x)

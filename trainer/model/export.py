@@ -1,6 +1,9 @@
 """A trained model as files that need no trainer: SavedModel and Keras files."""
 
+import keras
+
 from trainer import files
+from trainer.model.group_normalization import GroupNormalization
 from trainer.model.saved_model import save_saved_model
 
 # TensorFlow Serving looks for folders named by versions, and serves the
@@ -69,4 +72,20 @@ def _parts(vae):
             part.get_config()
         except NotImplementedError:  # A subclass that has not defined it.
             continue
-        yield role, part
+        yield role, _of_keras_alone(part)
+
+
+def _of_keras_alone(part):
+    """Returns a model without layers of this package, with equal weights."""
+    if not any(isinstance(each, GroupNormalization) for each in part.layers):
+        return part
+    plain = keras.models.clone_model(
+        part,
+        clone_function=lambda layer: (
+            layer.plain()
+            if isinstance(layer, GroupNormalization)
+            else type(layer).from_config(layer.get_config())
+        ),
+    )
+    plain.set_weights(part.get_weights())
+    return plain
