@@ -34,7 +34,7 @@ ROOMS = (
     "job_dir.bucket",
     "runtime",
     "config contradictions declaration schedule errors files places stored "
-    "randomness arithmetic",
+    "randomness arithmetic named_datasets",
 )
 LEVELS = {
     f"trainer.{name}": level
