@@ -332,7 +332,9 @@ def _cache(parsed, stop, console):
         else:
             console.line(f"Left, since a process uses it: {each.line()}")
     total = sum(each.bytes for each in kept) - freed
-    console.line(f"{len(kept) - removed:,} datasets are kept, {total:,} bytes.")
+    count = len(kept) - removed
+    are_kept = "dataset is kept" if count == 1 else "datasets are kept"
+    console.line(f"{count:,} {are_kept}, {total:,} bytes.")
 
 
 _PARTS = {
