@@ -127,6 +127,8 @@ class _BitFile:
         image_shape: (height, width, channels).
     """
 
+    _file = None
+
     def __init__(self, shape, batches):
         self.count, *self.image_shape = shape
         self._pixels = math.prod(self.image_shape)
@@ -147,4 +149,5 @@ class _BitFile:
         return (255 * bits).reshape(len(rows), *self.image_shape)
 
     def __del__(self):
-        self._file.close()
+        if self._file is not None:
+            self._file.close()

@@ -4,9 +4,11 @@ Images that were trained on as they lay there are prepared once, and what lies
 in a bucket is fetched once; each stays in a folder of the cache.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import pathlib
+import stat
 
 from trainer import places
 from trainer.data import manifest, shared_folder
@@ -59,18 +61,24 @@ def contents():
 
 
 def _look_at(folder, how):
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    stats = [path.stat() for path in files]
-    newest = max(stat.st_mtime for stat in (*stats, folder.stat()))
+    stats = [*_stats_of([folder]), *_stats_of(folder.rglob("*"))]
+    newest = max((each.st_mtime for each in stats), default=0)
     if (folder / manifest.UNFINISHED).is_dir():
         how = f"{how} in part"
     return Kept(
         folder,
         how,
-        sum(stat.st_size for stat in stats),
+        sum(each.st_size for each in stats if stat.S_ISREG(each.st_mode)),
         datetime.date.fromtimestamp(newest),
         _what(folder / manifest.NAME),
     )
+
+
+def _stats_of(paths):
+    """Yields what the file system says of each path that is still there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat()
 
 
 def _what(path):

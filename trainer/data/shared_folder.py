@@ -16,6 +16,8 @@ import time
 _TRY_SECONDS = 0.2
 # What the name of a folder begins with while it is removed.
 _DOOMED = ".removed-"
+# How often a folder is made again that was removed while it was waited for.
+_MOST_REMOVALS = 5
 
 
 @contextlib.contextmanager
@@ -35,18 +37,12 @@ def hold(folder, console, stop):
         InterruptedJobError: the stop signal came.
     """
     try:
-        descriptor = _open(folder)
+        descriptor = _locked(folder, console, stop)
     except OSError:
         # Who writes there will say why not, if anything has to be written.
         yield
         return
     try:
-        _wait_for(descriptor, folder, console, stop)
-        while not _is_at(descriptor, folder):
-            # It was removed meanwhile: the lock is on what was there.
-            os.close(descriptor)
-            descriptor = _open(folder)
-            _wait_for(descriptor, folder, console, stop)
         yield
     finally:
         os.close(descriptor)
@@ -72,7 +68,7 @@ class Kept:
         with contextlib.suppress(OSError):
             # Who removes it holds it for no longer than that takes.
             fcntl.flock(self._file, fcntl.LOCK_SH)
-        if not _is_at(self._file.fileno(), path):
+        if not path.exists():
             self.close()
             raise FileNotFoundError(errno.ENOENT, "It was removed", str(path))
 
@@ -115,18 +111,28 @@ def remove_unused(folder, name):
             except OSError:
                 return False  # It is in use, or who knows.
         # Nobody finds a part of it, whenever this is killed.
-        doomed = folder.with_name(f"{_DOOMED}{folder.name}")
-        if folder.name.startswith(_DOOMED):
-            doomed = folder
-        else:
+        doomed = folder
+        if not folder.name.startswith(_DOOMED):
+            doomed = folder.with_name(f"{_DOOMED}{folder.name}")
             os.rename(folder, doomed)
         shutil.rmtree(doomed)
     return True
 
 
-def _open(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(folder, console, stop):
+    """Returns a descriptor of a folder, which is made and locked."""
+    for last in (*[False] * _MOST_REMOVALS, True):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _wait_for(descriptor, folder, console, stop)
+            # It may have been removed meanwhile: then the lock is on nothing.
+            if last or _is_at(descriptor, folder):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _is_at(descriptor, path):

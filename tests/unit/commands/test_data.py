@@ -124,7 +124,7 @@ def test_the_examples_of_the_help_are_taken(capsys):
     data._parse([])
     lines = capsys.readouterr().out.splitlines()
     examples = [line.split()[1:] for line in lines if "  vae-data " in line]
-    assert len(examples) == 6
+    assert len(examples) == 8
     assert all(data._parse(words) for words in examples)
     with pytest.raises(ConfigError):
         data._parse([*examples[0], "--size=none"])
