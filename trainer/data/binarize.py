@@ -19,7 +19,7 @@ from trainer.errors import ConfigError
 # One image in six is for validation: 10,000 of the 60,000.
 _VALIDATION_DIVISOR = 6
 _SEED = 777
-# Of grey images that are drawn at once; drawing takes 30 times as many.
+# Of grey images that are drawn at once; drawing takes 20 times as many.
 _BATCH_BYTES = 1 << 20
 
 
