@@ -5,7 +5,8 @@ import pathlib
 import tempfile
 
 from benchmarks.contenders import Contender
-from trainer.data import idx, sources
+from trainer.data import named
+from trainer.named_datasets import DEFAULT, NAMED
 from trainer.runtime.console import Console
 
 # A job of a benchmark never comes to its end, nor to an evaluation.
@@ -98,11 +99,11 @@ def data_flags(data_dir, console):
     """
     if data_dir:
         return [f"--data_dir={pathlib.Path(data_dir).resolve()}"]
-    cache = sources.keras_cache()
-    if all(idx.find(cache, name) for name in sources.FASHION_MNIST_MD5):
+    if named.is_cached(DEFAULT):
         return []
     console.line(
-        f"There is no Fashion-MNIST in {cache} and no --data_dir was given: "
+        f"There is no {NAMED[DEFAULT].title} in "
+        f"{named.keras_cache(DEFAULT)} and no --data_dir was given: "
         "measuring on SYNTHETIC images. Speeds hardly depend on them."
     )
     return ["--dataset=synthetic"]

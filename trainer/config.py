@@ -6,7 +6,7 @@ what a search may tune are derived from the declarations.
 
 import dataclasses
 
-from trainer import contradictions, model_flags, places
+from trainer import contradictions, model_flags, named_datasets, places
 from trainer.declaration import (
     MOST,
     ROLES,
@@ -58,13 +58,20 @@ class TrainConfig:
     # the same data is for `JobDir.check_settings` to say.
     dataset: str = setting(
         "auto",
-        "what to train on; auto: what lies in --data_dir, or Fashion-MNIST if "
-        "it is not given; prepared: what vae-data prepare made; idx: any "
-        "folder of IDX files; synthetic: drawn by the program, needs nothing",
+        "what to train on; auto: what lies in --data_dir, or "
+        f"{named_datasets.DEFAULT} if it is not given; prepared: what vae-data "
+        "prepare made; idx: any folder of IDX files; synthetic: drawn by the "
+        "program, needs nothing; others: the published dataset of that name",
         group="Data",
         role="run",
         not_tuned=_OTHER_DATA,
-        choices=("auto", "fashion_mnist", "prepared", "idx", "synthetic"),
+        choices=(
+            "auto",
+            *named_datasets.NAMED,
+            "prepared",
+            "idx",
+            "synthetic",
+        ),
         common=True,
     )
     data_dir: str = setting(
@@ -78,8 +85,9 @@ class TrainConfig:
         common=True,
     )
     data_url: str = setting(
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
-        "where Fashion-MNIST is downloaded from",
+        "",
+        "folder on the web that a dataset with a name is downloaded from; if "
+        "not given, the address at which it is published",
         group="Data",
         role="worker",
         unit="url",

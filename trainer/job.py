@@ -21,7 +21,7 @@ from trainer.errors import (
     PeerLostError,
 )
 from trainer.evaluation.held_out import has_collapsed
-from trainer.job_dir import checkpoint as checkpoint_lib
+from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.open import open_to_write
 from trainer.model import build as build_lib, export
@@ -125,12 +125,13 @@ def _lead(session):
             # A trial that Vertex starts again must say its result again.
             report_trial(job.finished()["test_metrics"])
             return None
+        training = _prepare_to_lead(session, job, start, damaged)
+        # Not before: a start that is refused is none.
         console.line(
             f"Resuming {job.location} at step {start.step}."
             if start.step
             else f"New job in {job.location}."
         )
-        training = _prepare_to_lead(session, job, start, damaged)
         console.line(
             f"Training on {len(training.data.train_images):,} images of "
             f"{training.data.called} with {training.cluster.describe()}, step "
@@ -221,7 +222,7 @@ def _follow(session):
     cluster = devices.connect(config, session.topology)
     ((theirs, _),) = peers.hear("data")
     match theirs:
-        case {"name": str(name)}:
+        case {"name": str(name), "md5": dict(), "sha256": dict()}:
             sources.check_folder(config, name)
         case _:
             raise _no_chief()
@@ -231,11 +232,7 @@ def _follow(session):
     jit_compile = _resolve_jit(config, cluster)
     ours = _fingerprint(model, data, jit_compile, cluster)
     if ours != theirs:
-        differences = [
-            f"{name} {ours[name]} (the chief has {theirs.get(name)})"
-            for name in ours
-            if ours[name] != theirs.get(name)
-        ]
+        differences = other_data.phrases(theirs, ours, "the chief has")
         raise DataError(
             f"The {peers.topology.name} has {'; '.join(differences)}; all "
             "workers need the same data and the same kind of device."
@@ -266,6 +263,7 @@ def _fingerprint(model, data, jit_compile, cluster):
         "model": model,
         "name": data.name,
         "md5": data.md5,
+        "sha256": data.sha256,
         "jit_compile": jit_compile,
         "devices": cluster.describe(),
     }

@@ -218,8 +218,11 @@ def test_a_signal_saves_and_exits_75(start, run_here, job_dir, number):
 
 
 def test_a_signal_during_a_download_exits_75(start, job_dir, tmp_path):
+    came = threading.Event()
+
     class Stalling(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            came.set()
             self.send_response(200)
             self.send_header("Content-Length", "30000000")
             self.end_headers()
@@ -238,11 +241,13 @@ def test_a_signal_during_a_download_exits_75(start, job_dir, tmp_path):
             job_dir=job_dir,
             KERAS_HOME=str(tmp_path / "keras"),
         )
-        wait_for(process, "New job")
+        assert came.wait(deadline.SECONDS)
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=deadline.SECONDS)
+        out, err = process.communicate(timeout=deadline.SECONDS)
         server.shutdown()
     assert process.returncode == 75
+    # Nothing has begun yet.
+    assert "New job" not in out
     assert "Interrupted by SIGTERM" in err
     assert not list((tmp_path / "keras").rglob("*ubyte*"))

@@ -32,6 +32,7 @@ from tests.tools.commands import Outcome, run_command
 from tests.tools.idx import write_idx_folder
 from tests.tools.small_jobs import small_job
 from trainer import job as job_lib, training as training_lib
+from trainer.data import named
 from trainer.distributed import devices
 from trainer.errors import InterruptedJobError, TrainerError
 from trainer.evaluation import report
@@ -175,7 +176,7 @@ class Fuzzer:
                 stack.enter_context(mock.patch.object(owner, name, value))
 
             # No mutation of a setting may reach for a network.
-            put(trained.sources, "download", _no_network)
+            put(named, "download", _no_network)
             if not whole:
                 put(devices, "connect", lambda *_: devices.Cluster(None, "CPU"))
                 put(training_lib, "build", self._build)

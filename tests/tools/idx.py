@@ -1,9 +1,13 @@
 """Data in the form of IDX files, as Fashion-MNIST publishes its own."""
 
+import dataclasses
 import gzip
 import hashlib
+from unittest import mock
 
 import numpy as np
+
+from trainer.named_datasets import NAMED, PublishedFile
 
 
 def idx_bytes(array):
@@ -34,3 +38,22 @@ def write_idx_folder(folder, train=6, test=4, side=8, compress=True):
             else:
                 (folder / name).write_bytes(content)
     return md5
+
+
+def published(md5):
+    """Returns a `PublishedFile` for each MD5 of a decompressed file."""
+    return {
+        name: PublishedFile(1 << 20, md5=each) for name, each in md5.items()
+    }
+
+
+def known_as(name, **changed):
+    """Patches what is known of a dataset with a name.
+
+    Args:
+        name: str, one of `NAMED`.
+        **changed: fields of its `NamedDataset`.
+    """
+    return mock.patch.dict(
+        NAMED, {name: dataclasses.replace(NAMED[name], **changed)}
+    )

@@ -24,9 +24,10 @@ from unittest import mock
 
 from tests.fakes import gcs
 from tests.tools.commands import run_command
-from tests.tools.idx import write_idx_folder
+from tests.tools.idx import known_as, published, write_idx_folder
 from tests.tools.small_jobs import SMALL
 from trainer import files
+from trainer.named_datasets import DEFAULT, NAMED
 from trainer.runtime.command import report_errors
 from trainer.runtime.stop_signal import StopSignal
 
@@ -51,12 +52,12 @@ def load_data(environment, settings, images, md5=None):
     from trainer.config import TrainConfig
     from trainer.data import sources
 
-    md5 = md5 or sources.FASHION_MNIST_MD5
+    files = published(md5) if md5 else NAMED[DEFAULT].files
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()) as err,
         mock.patch.dict("os.environ", environment),
-        mock.patch.object(sources, "FASHION_MNIST_MD5", md5),
+        known_as(DEFAULT, files=files),
         report_errors() as outcome,
     ):
         config = TrainConfig(**settings)

@@ -85,7 +85,7 @@ WAITS = {"nothing": (0.2, 8.0), "training": (0.2, 4.0), "a row": (0.6, 5.0)}
 KILLS_PER_RUN = 5
 EARLY = ("start-up", "meeting")
 PHASES = (
-    "start-up", "meeting", "loading", "tracing", "training", "evaluation",
+    "start-up", "meeting", "tracing", "training", "evaluation",
     "images", "saving", "pictures", "ending",
 )  # fmt: skip
 SIGNALS = ("SIGKILL", "SIGTERM")
@@ -229,8 +229,6 @@ class Life:
             if last["step"] % STEPS_PER_EPOCH == 0:
                 return "evaluation" if last["split"] == "train" else "images"
             return "training"
-        if "New job" in said or "Resuming" in said:
-            return "loading"
         if "Waiting for" in said:
             return "meeting"
         return "start-up"

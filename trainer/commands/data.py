@@ -12,11 +12,13 @@ from trainer.runtime.flags import Flags, Usage
 _USAGE = Usage(
     program="vae-data",
     about="Makes a dataset of any images, shows what is in one, and checks "
-    "one. WHAT is prepare, show or verify; --help after it lists its flags.",
+    "one. WHAT is prepare, show, verify or cache; --help after it lists its "
+    "flags.",
     example="""\
 vae-data prepare --from=photos --to=data/photos --size=64
 vae-data show --data_dir=data/photos --output=contact.png
-vae-data verify --data_dir=data/photos""",
+vae-data verify --data_dir=data/photos
+vae-data cache --clear""",
     arguments="WHAT [flags]",
 )
 _PREPARE = Usage(
@@ -35,6 +37,13 @@ _VERIFY = Usage(
     about="Reads all of a dataset, and says what is damaged.",
     example="vae-data verify --data_dir=data/photos",
 )
+_CACHE = Usage(
+    program="vae-data cache",
+    about="Lists the datasets that this machine keeps: images that were "
+    "prepared when a training began, and what was fetched from buckets. A "
+    "training that needs one makes it again.",
+    example="vae-data cache --clear",
+)
 _COLUMNS = 10
 _DAMAGE_SHOWN = 20
 # Pixels; what is smaller is enlarged.
@@ -42,7 +51,7 @@ _SHEET_SIDE = 64
 
 
 def main():
-    """Prepares, shows or verifies a dataset; console script `vae-data`.
+    """Prepares, shows, checks or clears datasets; console script `vae-data`.
 
     Returns:
         The exit code, as `run_command`.
@@ -53,7 +62,11 @@ def main():
 def _parse(words):
     if words in ([], ["--help"]):
         print(Flags(_USAGE).help())
-        for flags in (_prepare_flags(), *map(_dataset_flags, (_SHOW, _VERIFY))):
+        for flags in (
+            _prepare_flags(),
+            *map(_dataset_flags, (_SHOW, _VERIFY)),
+            _cache_flags(),
+        ):
             print(f"\n{flags.help()}")
         return None
     if words == ["--version"]:
@@ -155,6 +168,18 @@ def _dataset_flags(usage):
             unit="file.png",
         )
     return flags
+
+
+def _cache_flags():
+    flags = Flags(_CACHE)
+    flags.add("clear", False, "remove those that no process uses")
+    return flags
+
+
+def _parse_cache(words):
+    flags = _cache_flags()
+    # A tuple: what is parsed is there, whatever it says.
+    return (flags["clear"].value,) if flags.parse(words) else None
 
 
 def _parse_prepare(words):
@@ -290,10 +315,33 @@ def _verify(parsed, stop, console):
     )
 
 
+def _cache(parsed, stop, console):
+    from trainer.data import cache
+
+    (clear,) = parsed
+    freed = removed = 0
+    kept = cache.contents()
+    for each in kept:
+        stop.check()
+        if not clear:
+            console.line(each.line())
+        elif each.remove():
+            console.line(f"Removed {each.line()}")
+            removed += 1
+            freed += each.bytes
+        else:
+            console.line(f"Left, since a process uses it: {each.line()}")
+    total = sum(each.bytes for each in kept) - freed
+    count = len(kept) - removed
+    are_kept = "dataset is kept" if count == 1 else "datasets are kept"
+    console.line(f"{count:,} {are_kept}, {total:,} bytes.")
+
+
 _PARTS = {
     "prepare": (_parse_prepare, _prepare),
     "show": (_parse_dataset(_SHOW), _show),
     "verify": (_parse_dataset(_VERIFY), _verify),
+    "cache": (_parse_cache, _cache),
 }
 
 

@@ -1,33 +1,30 @@
 """Downloads a dataset's files from a web server, each verified."""
 
-import hashlib
 import queue
 import re
 import threading
 import time
 
 from trainer import files
-from trainer.data import idx
 from trainer.errors import DataError, DataUnavailableError
 
 _CONNECT_TIMEOUT_SECONDS, _READ_TIMEOUT_SECONDS = 10, 20
-# In a day a link of 310 bytes/s, slow but alive, brings the largest file.
+# In a day a link of 2 KB/s, slow but alive, brings the largest file.
 _LONGEST_SECONDS = 24 * 3600
-# Of that file, train-images-idx3-ubyte.gz.
-_PUBLISHED_BYTES = 26_421_880
-# A mirror may pack it less well; no more than this is ever read.
-_MOST_BYTES = 4 * _PUBLISHED_BYTES
 _PIECE_BYTES = 1 << 14
 _STOP_CHECK_SECONDS = 0.1
 
 
-def download(url, name, md5, folder, console, stop):
-    """Downloads `url`/`name`.gz into `folder`, verified, whole or not at all.
+def download(url, name, most_bytes, fault_of, folder, console, stop):
+    """Downloads `url`/`name` into `folder`, verified, whole or not at all.
 
     Args:
         url: str, the folder of the file on the server.
-        name: str, that of the decompressed file.
-        md5: str, of the decompressed file.
+        name: str, that of the file.
+        most_bytes: int, no more than this is ever read.
+        fault_of: function of the bytes and of what to call them in errors,
+            which returns what is wrong with them, or None; or raises
+            `DataError`.
         folder: `pathlib.Path`, which is made if it is not there.
         console: a `Console`, for the progress.
         stop: a `StopSignal`, checked during the download.
@@ -39,26 +36,23 @@ def download(url, name, md5, folder, console, stop):
     # Imported here: most runs download nothing.
     import requests
 
-    address = f"{url.rstrip('/')}/{name}.gz"
+    address = f"{url.rstrip('/')}/{name}"
     try:
-        content = _fetch(requests, address, name, console, stop)
+        content = _fetch(requests, address, most_bytes, console, stop)
     except requests.RequestException as error:
         raise DataUnavailableError(
             f"Could not download {address} ({_reason(error)}); check the "
             "network, or give a folder that has the files with --data_dir."
         ) from error
-    found = hashlib.md5(idx.decompress(content, address)).hexdigest()
-    if found != md5:
+    if fault := fault_of(content, address):
         raise DataError(
-            f"{address} has the wrong checksum (MD5 of the decompressed file: "
-            f"found {found}, expected {md5}); nothing was "
-            "kept. Try another --data_url."
+            f"{address} {fault}; nothing was kept. Try another --data_url."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(folder / f"{name}.gz", content)
+    files.write_atomically(folder / name, content)
 
 
-def _fetch(requests, address, name, console, stop):
+def _fetch(requests, address, most_bytes, console, stop):
     """Returns what a server sends.
 
     A thread of its own waits for the server: for its address, its answer and
@@ -67,17 +61,17 @@ def _fetch(requests, address, name, console, stop):
     pieces, given_up = queue.SimpleQueue(), threading.Event()
     threading.Thread(
         target=_receive,
-        args=(requests, address, pieces, given_up),
+        args=(requests, address, most_bytes, pieces, given_up),
         name="download",
         daemon=True,
     ).start()
     try:
-        return _collect(requests, address, name, pieces, console, stop)
+        return _collect(requests, address, most_bytes, pieces, console, stop)
     finally:
         given_up.set()
 
 
-def _receive(requests, address, pieces, given_up):
+def _receive(requests, address, most_bytes, pieces, given_up):
     """Puts the length and the pieces, then None; or the error."""
     try:
         with requests.get(
@@ -89,7 +83,7 @@ def _receive(requests, address, pieces, given_up):
             response.raise_for_status()
             length = response.headers.get("Content-Length", "")
             pieces.put(int(length) if re.fullmatch(r"\d{1,18}", length) else 0)
-            left = _MOST_BYTES
+            left = most_bytes
             for piece in response.iter_content(_PIECE_BYTES):
                 pieces.put(piece)
                 left -= len(piece)
@@ -100,7 +94,7 @@ def _receive(requests, address, pieces, given_up):
         pieces.put(error)
 
 
-def _collect(requests, address, name, pieces, console, stop):
+def _collect(requests, address, most_bytes, pieces, console, stop):
     end = time.monotonic() + _LONGEST_SECONDS
 
     def next_piece():
@@ -118,14 +112,15 @@ def _collect(requests, address, name, pieces, console, stop):
                 raise piece
             return piece
 
-    # The largest file is 26 MB: memory is a fine place for an unverified one.
+    # The largest file is 170 MB: memory is a fine place for an unverified one.
     content = bytearray()
     total = next_piece()
-    _refuse_length(address, total)
+    _refuse_length(address, total, most_bytes)
+    name = address.rpartition("/")[2]
     with console.byte_bar(f"Downloading {name}", total) as advance:
         while (piece := next_piece()) is not None:
             content += piece
-            _refuse_length(address, len(content))
+            _refuse_length(address, len(content), most_bytes)
             advance(len(piece))
     if total and len(content) != total:
         raise requests.ConnectionError(
@@ -134,12 +129,11 @@ def _collect(requests, address, name, pieces, console, stop):
     return bytes(content)
 
 
-def _refuse_length(address, length):
-    if length > _MOST_BYTES:
+def _refuse_length(address, length, most_bytes):
+    if length > most_bytes:
         raise DataError(
-            f"{address} has more than {_MOST_BYTES:,} bytes, four times the "
-            "largest file that was published; nothing was kept. Try another "
-            "--data_url."
+            f"{address} has more than {most_bytes:,} bytes, which is more than "
+            "was published; nothing was kept. Try another --data_url."
         )
 
 

@@ -22,15 +22,15 @@ _PLAUSIBLE_BYTES, _PLAUSIBLE_RATIO = 1 << 30, 64
 _LONGEST_HEADER = 16
 
 
-def read_folder(folder, dataset_name, md5=None):
+def read_folder(folder, dataset_name, published=None):
     """Reads a folder of IDX files, raw or gzipped.
 
     Args:
         folder: holds `train-images-idx3-ubyte` and `t10k-images-idx3-ubyte`,
             and beside them the labels, each raw or with `.gz`.
         dataset_name: the `name` of the result.
-        md5: expected MD5 of each decompressed file, by name; then all four
-            files must be there. None: any IDX folder, labels optional.
+        published: dict of `PublishedFile` by name; then all four files must be
+            there, and be those. None: any IDX folder, labels optional.
 
     Returns:
         A `Dataset`.
@@ -49,26 +49,26 @@ def read_folder(folder, dataset_name, md5=None):
     for split in ("train", "t10k"):
         for kind in (IMAGES, LABELS):
             name = f"{split}-{kind}"
-            path = find(folder, name)
+            expected = published and published[name]
+            path = find(folder, name, expected)
             if path is None:
-                if kind == LABELS and md5 is None:
+                if kind == LABELS and published is None:
                     arrays[name] = None
                     continue
                 raise DataUnavailableError(
-                    f"{folder} holds no {name} and no {name}.gz; give the "
+                    f"{folder} holds no {_names_of(name, expected)}; give the "
                     "folder of the IDX files with --data_dir."
                 )
-            content = read_bytes(path)
+            stored = _read_stored(path)
+            content = decompress(stored, path)
             found_md5[name] = hashlib.md5(content).hexdigest()
-            if md5 is not None and found_md5[name] != md5[name]:
+            if expected and (fault := expected.fault_of(stored, content)):
                 # Most often the file is cut or is no IDX at all, and saying
                 # so helps more than a checksum.
                 parse_idx(content, path)
                 raise DataError(
-                    f"{path} has the wrong checksum (MD5 of the decompressed "
-                    f"file: found {found_md5[name]}, expected {md5[name]}); "
-                    "delete it and fetch it again, or use --dataset=idx for "
-                    "data of your own."
+                    f"{path} {fault}; delete it and fetch it again, or use "
+                    "--dataset=idx for data of your own."
                 )
             arrays[name] = parse_idx(content, path)
         _check_split(folder, split, arrays)
@@ -78,25 +78,76 @@ def read_folder(folder, dataset_name, md5=None):
             f"{folder}: training images are {train.shape[1:]} pixels but test "
             f"images are {test.shape[1:]}; they must be alike."
         )
+    return _dataset(dataset_name, arrays, found_md5)
+
+
+def read_npz(path, dataset_name, published):
+    """Reads the images of IDX files from an `.npz` file of Keras.
+
+    Args:
+        path: `pathlib.Path`.
+        dataset_name: the `name` of the result.
+        published: the `PublishedFile` that it must be.
+
+    Returns:
+        A `Dataset`, whose MD5s are those of the IDX files of its arrays.
+
+    Raises:
+        DataError: it is another file.
+    """
+    stored = _read_stored(path)
+    if fault := published.fault_of(stored, stored):
+        raise DataError(f"{path} {fault}; delete it and fetch it again.")
+    arrays, found_md5 = {}, {}
+    with np.load(io.BytesIO(stored), allow_pickle=False) as file:
+        for split, prefix in (("train", "train"), ("t10k", "test")):
+            for kind, key in ((IMAGES, "x"), (LABELS, "y")):
+                array = file[f"{key}_{prefix}"]
+                header = bytes([0, 0, 8, array.ndim])
+                header += np.array(array.shape, ">i4").tobytes()
+                name = f"{split}-{kind}"
+                arrays[name] = array
+                found_md5[name] = hashlib.md5(
+                    header + array.tobytes()
+                ).hexdigest()
+    return _dataset(dataset_name, arrays, found_md5)
+
+
+def _dataset(name, arrays, md5):
     return Dataset(
-        name=dataset_name,
-        train_images=train[..., np.newaxis],
-        test_images=test[..., np.newaxis],
+        name=name,
+        train_images=arrays[f"train-{IMAGES}"][..., np.newaxis],
+        test_images=arrays[f"t10k-{IMAGES}"][..., np.newaxis],
         train_labels=arrays[f"train-{LABELS}"],
         test_labels=arrays[f"t10k-{LABELS}"],
-        md5=found_md5,
+        md5=md5,
     )
 
 
-def find(folder, name):
-    """Returns the path of `name` or `name`.gz in `folder`, or None."""
-    for path in (
-        pathlib.Path(folder) / name,
-        pathlib.Path(folder) / f"{name}.gz",
-    ):
+def find(folder, name, published=None):
+    """Returns the path of `name` or `name`.gz in `folder`, or None.
+
+    Args:
+        folder: str or path.
+        name: str, that of the decompressed file.
+        published: the `PublishedFile` that is looked for, which may be known
+            by its form as it is downloaded only; None for any.
+    """
+    for each in _forms_of(name, published):
+        path = pathlib.Path(folder) / each
         if path.is_file():
             return path
     return None
+
+
+def _forms_of(name, published):
+    if published and not published.md5:
+        return [f"{name}.gz"]
+    return [name, f"{name}.gz"]
+
+
+def _names_of(name, published):
+    return " and no ".join(_forms_of(name, published))
 
 
 def read_bytes(path):
@@ -106,8 +157,13 @@ def read_bytes(path):
         DataError: as `decompress`, or it does not fit into memory.
     """
     path = pathlib.Path(path)
+    return decompress(_read_stored(path), path)
+
+
+def _read_stored(path):
+    """Returns the bytes of a file, which must fit into memory."""
     _refuse_beyond(_memory_bytes(), path.stat().st_size, path)
-    return decompress(path.read_bytes(), path)
+    return path.read_bytes()
 
 
 def decompress(content, path):

@@ -22,11 +22,12 @@ _CGROUP_LIMITS = (
 
 
 class StoredImages:
-    """The first images of a split of a dataset on disk.
+    """Images of a split of a dataset on disk, one behind the other.
 
     Args:
-        split: a `records.StoredSplit`.
-        count: int, how many of them.
+        split: a `records.StoredSplit`, or what reads images as it does.
+        count: int, how many of them; None for all.
+        start: int, the index of the first one in the split.
 
     Attributes:
         shape: (count, height, width, channels).
@@ -36,9 +37,10 @@ class StoredImages:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, split, count=None):
+    def __init__(self, split, count=None, start=0):
         self._split = split
-        count = split.count if count is None else count
+        self._start = start
+        count = split.count - start if count is None else count
         self.shape = (count, *split.image_shape)
         self.fault = None
 
@@ -49,16 +51,17 @@ class StoredImages:
         """Returns uint8 images of a slice or of an integer array."""
         if isinstance(wanted, slice):
             wanted = np.arange(*wanted.indices(len(self)))
-        return self._split.read(wanted)
+        return self._split.read(np.asarray(wanted) + self._start)
 
-    def first(self, count):
-        """Returns the first images of these, which are not read yet."""
-        return StoredImages(self._split, min(count, len(self)))
+    def part(self, start, stop):
+        """Returns images of these by a slice, which are not read yet."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        return StoredImages(self._split, stop - start, self._start + start)
 
     def read(self, indices):
         """As `__getitem__`; remembers an error that TensorFlow would hide."""
         try:
-            return self._split.read(indices)
+            return self[indices]
         except Exception as error:
             self.fault = error
             raise
@@ -72,8 +75,15 @@ def are_kept(count_bytes):
 def first(images, count):
     """Returns the first images, without reading any."""
     if isinstance(images, StoredImages):
-        return images.first(count)
+        return images.part(0, count)
     return images[:count]
+
+
+def after(images, count):
+    """Returns the images but for the first ones, without reading any."""
+    if isinstance(images, StoredImages):
+        return images.part(count, None)
+    return images[count:]
 
 
 def reader(images):

@@ -27,11 +27,15 @@ def read(folder):
         DataUnavailableError: there is no dataset.
         DataError: it is damaged, or has no test set.
     """
-    dataset = records.open_dataset(folder)
+    return of_stored(records.open_dataset(folder))
+
+
+def of_stored(dataset):
+    """Returns the `Dataset` of a `StoredDataset`; as `read`."""
     if "test" not in dataset.splits:
         raise DataError(
-            f"{folder} has no test set, on which a model could be judged; "
-            "prepare it again with --test_share=0.1."
+            f"{dataset.folder} has no test set, on which a model could be "
+            "judged; prepare it again with --test_share=0.1."
         )
     total = sum(
         split.count * dataset.manifest.record_bytes
@@ -53,7 +57,7 @@ def read(folder):
         train_labels=train.labels,
         test_labels=test.labels,
         md5={},
-        sha256={manifest.NAME: dataset.digest},
+        sha256={manifest.NAME: dataset.digest, **_digests(dataset.manifest)},
         classes=dataset.class_names,
         title=_title(dataset.manifest.made),
         validation_images=validation and images_of(validation),
@@ -112,9 +116,28 @@ def read_bucket(store, objects, most_gib, console, stop):
                     f"{store.url}/{file} is damaged (its SHA-256 is not that "
                     "of dataset.json); upload the dataset again."
                 )
-        # Last: it says that the others are there.
-        files.write_atomically(folder / manifest.NAME, content)
-    return read(folder)
+        # Last: it says that the others are there. Not again, since it is what
+        # another process keeps open.
+        path = folder / manifest.NAME
+        if not path.is_file() or path.read_bytes() != content:
+            files.write_atomically(path, content)
+        stored = records.open_dataset(folder)
+    return of_stored(stored)
+
+
+def _digests(promised):
+    """Returns the SHA-256 of what `dataset.json` says of each split's files.
+
+    By the name of its folder, so that a message can tell which split differs.
+    """
+    of_splits = {}
+    for name in promised.splits:
+        digest = hashlib.sha256()
+        for file, info in sorted(promised.files.items()):
+            if file.startswith(f"{name}/"):
+                digest.update(f"{info.sha256}  {file}\n".encode())
+        of_splits[f"{name}/"] = digest.hexdigest()
+    return of_splits
 
 
 def _title(made):

@@ -12,7 +12,7 @@ import threading
 import google_crc32c
 import numpy as np
 
-from trainer.data import manifest, shards
+from trainer.data import manifest, shards, shared_folder
 from trainer.data.shards import ADVICE, Shard
 from trainer.errors import DataError, DataUnavailableError
 
@@ -41,7 +41,8 @@ def open_dataset(folder):
         DataError: a file is missing, cut, or not what `dataset.json` says.
     """
     folder = pathlib.Path(folder)
-    content = read_manifest(folder)
+    kept = _keep(folder)
+    content = _read(kept, folder)
     promised = manifest.decode(content, folder / manifest.NAME)
     for name, info in promised.files.items():
         path = folder / name
@@ -54,7 +55,7 @@ def open_dataset(folder):
                 f"{path} has {size:,} bytes, but dataset.json promises "
                 f"{info.bytes:,}; {ADVICE}."
             )
-    return StoredDataset(folder, promised, manifest.digest(content))
+    return StoredDataset(folder, promised, manifest.digest(content), kept)
 
 
 def read_manifest(folder):
@@ -64,11 +65,13 @@ def read_manifest(folder):
         DataUnavailableError: there is none.
         DataError: it is too large, or cannot be read.
     """
+    return _read(_keep(folder), folder)
+
+
+def _keep(folder):
     path = folder / manifest.NAME
     try:
-        with path.open("rb") as file:
-            # One byte more than may be tells that there are too many.
-            return file.read(manifest.MAX_BYTES + 1)
+        return shared_folder.Kept(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / manifest.UNFINISHED).is_dir():
             raise DataUnavailableError(
@@ -83,8 +86,18 @@ def read_manifest(folder):
         raise shards.unreadable(path, error) from error
 
 
+def _read(kept, folder):
+    try:
+        # One byte more than may be tells that there are too many.
+        return kept.read(manifest.MAX_BYTES + 1)
+    except OSError as error:
+        raise shards.unreadable(folder / manifest.NAME, error) from error
+
+
 class StoredDataset:
     """A dataset in a folder of this machine. Made by `open_dataset`.
+
+    While it or a split of it is in use, `vae-data cache --clear` leaves it.
 
     Attributes:
         folder: `pathlib.Path`.
@@ -95,12 +108,13 @@ class StoredDataset:
             `"validation"` and `"test"` those that are there.
     """
 
-    def __init__(self, folder, promised, digest):
+    def __init__(self, folder, promised, digest, kept):
         self.folder = folder
         self.manifest = promised
         self.digest = digest
+        self._kept = kept
         self.splits = {
-            name: StoredSplit(folder, promised, name)
+            name: StoredSplit(folder, promised, name, kept)
             for name in promised.splits
         }
 
@@ -124,6 +138,7 @@ class StoredDataset:
         """Closes the files; what is being read is read to its end."""
         for split in self.splits.values():
             split.close()
+        self._kept.close()
 
 
 class StoredSplit:
@@ -134,7 +149,8 @@ class StoredSplit:
         image_shape: (height, width, channels).
     """
 
-    def __init__(self, folder, promised, name):
+    def __init__(self, folder, promised, name, kept):
+        self._kept = kept
         self.count = promised.splits[name].count
         self.image_shape = promised.image_shape
         self._folder = folder

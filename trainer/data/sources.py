@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 
 import numpy as np
@@ -12,25 +11,21 @@ from trainer.data import (
     idx,
     images,
     manifest,
+    named,
     prepared,
     shared_folder,
     synthetic,
 )
 from trainer.data.binarize import split_and_draw
 from trainer.data.dataset import Dataset
-from trainer.data.download import download
 from trainer.errors import ConfigError, DataUnavailableError
+from trainer.named_datasets import DEFAULT, NAMED
 
-# MD5 of the decompressed files, as published by Zalando Research:
-# https://github.com/zalandoresearch/fashion-mnist
-FASHION_MNIST_MD5 = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
-IDX_NAMES = tuple(FASHION_MNIST_MD5)
-_FORMS_OF_IDX = ("fashion_mnist", "idx")
+_IDX_NAMES = tuple(
+    f"{split}-{kind}"
+    for split in ("train", "t10k")
+    for kind in (idx.IMAGES, idx.LABELS)
+)
 
 
 def load(config, console, stop, *, recorded_name=None):
@@ -50,12 +45,12 @@ def load(config, console, stop, *, recorded_name=None):
         ConfigError: more examples were asked for than there are, or there
             are too few.
     """
-    if config.dataset == "auto" and recorded_name in _FORMS_OF_IDX:
+    if config.dataset == "auto" and recorded_name in ("idx", *NAMED):
         # What was found when the job began.
         config = dataclasses.replace(config, dataset=recorded_name)
     data = _find(config, console, stop, recorded_name)
     data = _first_examples(data, config, recorded_name)
-    return split_and_draw(data) if config.binarize == "dynamic" else data
+    return split_and_draw(data, stop) if config.binarize == "dynamic" else data
 
 
 def check_folder(config, recorded_name):
@@ -93,20 +88,26 @@ def _find(config, console, stop, recorded_name):
         console.warning(
             f"{error} Training on SYNTHETIC images instead "
             "(--dataset_fallback=synthetic): the losses do not compare with "
-            "Fashion-MNIST."
+            f"{NAMED[_name_of(config)].title}."
         )
         return _synthetic(config)
 
 
+def _name_of(config):
+    """Returns the name of the dataset where no folder was given."""
+    return DEFAULT if config.dataset == "auto" else config.dataset
+
+
 def _load_files(config, console, stop):
     if not config.data_dir:
-        # Without a folder that is the only one with files.
-        return _read_cache(config, console, stop)
+        return named.read_cache(
+            _name_of(config), config.data_url, console, stop
+        )
     if places.parse(config.data_dir).in_bucket:
         return _read_bucket(config, console, stop)
     folder = pathlib.Path(config.data_dir)
-    if config.dataset in _FORMS_OF_IDX:
-        return _read_idx(folder, config)
+    if config.dataset == "idx" or config.dataset in NAMED:
+        return _read_files(folder, config, console, stop)
     is_prepared = (folder / manifest.NAME).exists() or (
         folder / manifest.UNFINISHED
     ).exists()
@@ -117,46 +118,20 @@ def _load_files(config, console, stop):
             f"There is no folder {folder}; give that of the data with "
             "--data_dir."
         )
-    if any(idx.find(folder, name) for name in IDX_NAMES):
-        return _read_idx(folder, config)
+    if any(idx.find(folder, name) for name in _IDX_NAMES):
+        return _read_files(folder, config, console, stop)
     # Pillow, and what else decodes images.
     from trainer.data.preparing import automatic
 
-    return prepared.read(automatic.prepare(folder, console, stop))
+    return automatic.read(folder, console, stop)
 
 
-def _read_idx(folder, config):
-    """Returns the `Dataset` of a folder of IDX files."""
-    if config.dataset == "fashion_mnist":
-        return _named(
-            idx.read_folder(folder, "fashion_mnist", FASHION_MNIST_MD5)
-        )
+def _read_files(folder, config, console, stop):
+    """Returns the `Dataset` of a folder of IDX files, or of published ones."""
+    if config.dataset in NAMED:
+        return named.read(config.dataset, folder, console, stop)
     data = idx.read_folder(folder, "idx")
-    if config.dataset == "auto" and data.md5 == FASHION_MNIST_MD5:
-        data = dataclasses.replace(data, name="fashion_mnist")
-    return _named(data)
-
-
-def _named(data):
-    """Returns a `Dataset` with the names of its classes, where it is known."""
-    if data.name == "idx":
-        return data
-    return dataclasses.replace(data, classes=synthetic.CLASS_NAMES)
-
-
-def _read_cache(config, console, stop):
-    """Returns Fashion-MNIST from the cache of Keras, fetched if need be."""
-    cache = keras_cache()
-    # Who finds everything needs no lock, nor to write there.
-    if not all(idx.find(cache, name) for name in FASHION_MNIST_MD5):
-        with shared_folder.hold(cache, console, stop):
-            files.remove_unfinished(cache)
-            for name, expected in FASHION_MNIST_MD5.items():
-                if not idx.find(cache, name):
-                    download(
-                        config.data_url, name, expected, cache, console, stop
-                    )
-    return _named(idx.read_folder(cache, "fashion_mnist", FASHION_MNIST_MD5))
+    return named.recognised(data) if config.dataset == "auto" else data
 
 
 def _read_bucket(config, console, stop):
@@ -179,12 +154,19 @@ def _read_bucket(config, console, stop):
         return prepared.read_bucket(
             store, listed, config.cache_gib, console, stop
         )
-    names = {f"{name}{ending}" for name in IDX_NAMES for ending in ("", ".gz")}
+    if config.dataset in NAMED:
+        names = NAMED[config.dataset].names
+        wanted = f"no file of {NAMED[config.dataset].title}"
+    else:
+        names = {f"{name}{end}" for name in _IDX_NAMES for end in ("", ".gz")}
+        wanted = (
+            f"no {_IDX_NAMES[0]}.gz, none of the other IDX files and no "
+            f"{manifest.NAME}"
+        )
     objects = {name: info for name, info in listed.items() if name in names}
     if not objects:
         raise DataUnavailableError(
-            f"{store.url} holds no {IDX_NAMES[0]}.gz, none of the other IDX "
-            f"files and no {manifest.NAME}; give the folder that has them with "
+            f"{store.url} holds {wanted}; give the folder that has them with "
             "--data_dir."
         )
     cache_name = places.parse(store.url).cache_name
@@ -202,13 +184,7 @@ def _read_bucket(config, console, stop):
             ):
                 del objects[path.name]
         download_objects(store, objects, folder, console)
-        return _read_idx(folder, config)
-
-
-def keras_cache():
-    """Returns the folder where `keras.datasets.fashion_mnist` keeps files."""
-    home = os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras"
-    return pathlib.Path(home) / "datasets" / "fashion-mnist"
+        return _read_files(folder, config, console, stop)
 
 
 def _synthetic(config):

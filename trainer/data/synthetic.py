@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from trainer.named_datasets import NAMED
+
 TRAIN_EXAMPLES, TEST_EXAMPLES = 60_000, 10_000
-CLASS_NAMES = (
-    "T-shirt", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+CLASS_NAMES = NAMED["fashion_mnist"].classes
 _SIDE = 28
 _EDGE_PIXELS = 1.0
 # Images are drawn in chunks with a generator each, so that the first N images

@@ -9,6 +9,7 @@ import socket
 from trainer import __version__, arithmetic, files, stored
 from trainer.config import TrainConfig, names_of
 from trainer.errors import ConfigError, DataError, JobDirError
+from trainer.job_dir import other_data
 
 # 2: the arithmetic is in the record, and a version that does not know that
 # would train with its own.
@@ -225,7 +226,12 @@ class Record:
             ConfigError: the recorded job has other data or another jit.
         """
         record = self.read()
-        differences = _other_data(record, data)
+        self._refuse(
+            other_data.phrases(record["data"], data.description()),
+            "Give the data that its config.json records with --data_dir to go "
+            "on",
+        )
+        differences = []
         if jit_compile != record["jit_compile"]:
             differences.append(
                 f"--jit_compile={str(jit_compile).lower()} (was "
@@ -239,7 +245,8 @@ class Record:
         Raises:
             DataError: the recorded job has other data.
         """
-        if differences := _other_data(self.read(), data):
+        recorded = self.read()["data"]
+        if differences := other_data.phrases(recorded, data.description()):
             folder = self.config().data_dir
             now = f"{folder} holds" if folder else "there is"
             raise DataError(
@@ -281,12 +288,12 @@ class Record:
             "or give another --job_dir."
         )
 
-    def _refuse(self, differences):
+    def _refuse(self, differences, advice="Use the recorded values to go on"):
         if differences:
             raise ConfigError(
                 f"{self._location} holds a job with other data or settings "
-                f"that change the result: {'; '.join(differences)}. Use the "
-                "recorded values to go on, or another --job_dir to start anew."
+                f"that change the result: {'; '.join(differences)}. {advice}, "
+                "or another --job_dir to start anew."
             )
 
 
@@ -309,11 +316,14 @@ def _fault_of(record):
             f'its "image_shape" is {_shown(data["image_shape"])}, expected '
             "height, width and channels"
         )
-    md5 = data.get("md5", {})
-    if not isinstance(md5, dict) or not all(
-        isinstance(value, str) for value in md5.values()
-    ):
-        return f'its "md5" is {_shown(md5)}, expected a text for each file'
+    for name in ("md5", "sha256"):
+        sums = data.get(name, {})
+        if not isinstance(sums, dict) or not all(
+            isinstance(value, str) for value in sums.values()
+        ):
+            return (
+                f'its "{name}" is {_shown(sums)}, expected a text for each file'
+            )
     model = record.get("model", {})
     if not isinstance(model, dict) or not isinstance(
         model.get("options", {}), dict
@@ -372,23 +382,3 @@ def _writer(record):
         return "unknown"
     version = recorded.get("vae-trainer", "unknown")
     return version if isinstance(version, str) else _shown(version)
-
-
-def _other_data(record, data):
-    """Returns a phrase for each difference of data from what a job recorded.
-
-    An earlier version may have recorded less; what it did not say is no
-    difference.
-    """
-    was, now = record["data"], data.description()
-    was_md5, now_md5 = was.get("md5", now["md5"]), now.pop("md5")
-    return [
-        f"data {name} {value} (was {was[name]})"
-        for name, value in now.items()
-        if was.get(name, value) != value
-    ] + [
-        f"MD5 of {name} {now_md5.get(name, 'missing')} (was "
-        f"{was_md5.get(name, 'missing')})"
-        for name in sorted(now_md5.keys() | was_md5.keys())
-        if now_md5.get(name) != was_md5.get(name)
-    ]

@@ -4,7 +4,8 @@ import dataclasses
 import re
 import sys
 
-from trainer import places
+from trainer import named_datasets, places
+from trainer.data import synthetic
 from trainer.errors import ConfigError
 from trainer.runtime.flags import Flags, Usage, expand_flags, parse_flags
 
@@ -15,8 +16,6 @@ TRAINING = Usage(
     example="vae-submit slurm --job_dir=$PWD/runs/vae -- --epochs=20",
     arguments="[flags of the training]",
 )
-# Of Fashion-MNIST, and of what the program draws unless told otherwise.
-_TRAIN_EXAMPLES = 60_000
 # More than any cluster has, or lets a job run: 100,000 hours are 11 years.
 _MOST_MACHINES, _MOST_GPUS, _MOST_HOURS = 65_536, 1024, 100_000
 _IMAGE = re.compile(
@@ -119,16 +118,34 @@ def _check_data_place(config):
 
 
 def _check_data_size(config):
-    if config.data_dir and config.dataset != "fashion_mnist":
-        return  # What lies there decides.
-    examples = config.train_examples or _TRAIN_EXAMPLES
-    if config.dataset != "synthetic":
-        examples = min(examples, _TRAIN_EXAMPLES)
-    if config.batch_size > examples:
+    """Refuses a batch of more training images than there will be.
+
+    Of a folder of one's own only the job can tell how many it holds.
+    """
+    there = _known_train_examples(config)
+    wanted = config.train_examples
+    if there and wanted > there:
+        raise ConfigError(
+            f"--train_examples={wanted} is more than the {there} training "
+            "images that there are; give at most that, or 0 for all."
+        )
+    examples = wanted or there
+    if examples and config.batch_size > examples:
         raise ConfigError(
             f"--batch_size={config.batch_size} is more than the {examples} "
             f"training images; use at most --batch_size={examples}."
         )
+
+
+def _known_train_examples(config):
+    """Returns how many training images the flags tell of; None: it is open."""
+    name = config.dataset
+    if name == "auto" and not config.data_dir:
+        name = named_datasets.DEFAULT
+    if name == "synthetic":
+        return synthetic.TRAIN_EXAMPLES
+    named = named_datasets.NAMED.get(name)
+    return named and named.train_examples
 
 
 def parse(words, usage, settings_type, add_flags, image=True, accelerator=True):

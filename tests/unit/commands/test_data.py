@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +15,11 @@ from PIL import Image
 
 from tests.tools.commands import run_command
 from tests.tools.datasets import content_of, prepare
+from tests.tools.idx import write_idx_folder
 from tests.tools.images import write_classes
 from tests.tools.project import ROOT
 from trainer.commands import data
-from trainer.data import manifest, records
+from trainer.data import manifest, records, shared_folder
 from trainer.errors import ConfigError
 
 SHARD = "train/images-00000-of-00001.npy"
@@ -121,7 +124,7 @@ def test_the_examples_of_the_help_are_taken(capsys):
     data._parse([])
     lines = capsys.readouterr().out.splitlines()
     examples = [line.split()[1:] for line in lines if "  vae-data " in line]
-    assert len(examples) == 6
+    assert len(examples) == 8
     assert all(data._parse(words) for words in examples)
     with pytest.raises(ConfigError):
         data._parse([*examples[0], "--size=none"])
@@ -431,3 +434,68 @@ def test_decoding_loads_no_tensorflow(many, tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "set()\n"
+
+
+@pytest.fixture
+def kept(tmp_path, dataset):
+    """A cache of this machine: a dataset, IDX files, and one in part."""
+    folder = tmp_path / "cache" / "vae-trainer"
+    shutil.copytree(dataset, folder / "prepared" / "photos-1")
+    write_idx_folder(tmp_path / "idx")
+    shutil.copytree(tmp_path / "idx", folder / "data" / "bucket-2")
+    (folder / "prepared" / "more-3" / "preparing").mkdir(parents=True)
+    # Other things of the trainer, which are nobody's to remove.
+    (folder / "jobs" / "bucket").mkdir(parents=True)
+    return folder
+
+
+def cache_command(kept, *words):
+    outcome = vae_data("cache", *words, XDG_CACHE_HOME=str(kept.parent))
+    assert (outcome.exit_code, outcome.err) == (0, "")
+    return outcome.out.splitlines()
+
+
+def test_cache_lists_what_is_kept_and_changes_nothing(kept):
+    before = content_of(kept)
+    lines = cache_command(kept)
+    more, photos, fetched, total = lines
+    assert re.match(r".*/more-3: 0 bytes, prepared in part \d{4}-", more)
+    assert re.match(r".*/photos-1: [\d,]+ bytes, prepared \d{4}-", photos)
+    assert photos.endswith(", 24 images of source")
+    assert re.match(r".*/bucket-2: [\d,]+ bytes, fetched ", fetched)
+    size = sum(map(len, before.values()))
+    assert total == f"3 datasets are kept, {size:,} bytes."
+    assert content_of(kept) == before
+
+
+def test_cache_clear_removes_what_is_not_in_use(kept):
+    with records.open_dataset(kept / "prepared" / "photos-1") as opened:
+        lines = cache_command(kept, "--clear")
+        assert lines[0].startswith("Removed ") and "more-3" in lines[0]
+        assert lines[1].startswith("Left, since a process uses it: ")
+        assert lines[3].startswith("1 dataset is kept, ")
+        assert len(opened.splits["train"].read([0])) == 1
+    left = {path.name for path in kept.glob("*/*")}
+    assert left == {"photos-1", "bucket"}
+    assert cache_command(kept, "--clear")[-1] == "0 datasets are kept, 0 bytes."
+    assert [path.name for path in kept.glob("*/*")] == ["bucket"]
+    assert cache_command(kept) == ["0 datasets are kept, 0 bytes."]
+
+
+def test_cache_clear_leaves_what_is_being_prepared_or_fetched(
+    kept, console, stop
+):
+    with (
+        shared_folder.hold(kept / "prepared", console, stop),
+        shared_folder.hold(kept / "data" / "bucket-2", console, stop),
+    ):
+        lines = cache_command(kept, "--clear")
+    assert [line.split()[0] for line in lines[:3]] == ["Left,"] * 3
+    assert lines[3].startswith("3 datasets are kept")
+
+
+def test_what_a_killed_clear_left_is_removed_by_the_next(kept):
+    folder = kept / "prepared"
+    (folder / "photos-1").rename(folder / ".removed-photos-1")
+    cache_command(kept, "--clear")
+    assert not list(folder.iterdir())

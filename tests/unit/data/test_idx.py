@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tests.tools.idx import idx_bytes, write_idx_folder
+from tests.tools.idx import idx_bytes, published, write_idx_folder
 from trainer.data import idx
 from trainer.errors import DataError, DataUnavailableError
 
@@ -57,7 +57,7 @@ def test_a_cut_or_flipped_idx_file_is_refused_or_whole(cut, at):
 @pytest.mark.parametrize("compress", [True, False])
 def test_raw_and_gzipped_folders_verify_alike(tmp_path, compress):
     md5 = write_idx_folder(tmp_path / "idx", compress=compress)
-    data = idx.read_folder(tmp_path / "idx", "fashion_mnist", md5)
+    data = idx.read_folder(tmp_path / "idx", "fashion_mnist", published(md5))
     assert data.train_images.shape == (6, 8, 8, 1)
     assert data.train_images.dtype == np.uint8
     assert data.test_labels.shape == (4,)
@@ -138,7 +138,9 @@ def test_a_bad_folder_is_refused_in_one_sentence(folder, case):
 def test_a_wrong_checksum_is_refused(folder):
     md5 = write_idx_folder(folder)
     with pytest.raises(DataError, match=f"{IMAGES}.gz has the wrong checksum"):
-        idx.read_folder(folder, "fashion_mnist", {**md5, IMAGES: "0" * 32})
+        idx.read_folder(
+            folder, "fashion_mnist", published({**md5, IMAGES: "0" * 32})
+        )
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):

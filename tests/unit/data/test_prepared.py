@@ -1,7 +1,9 @@
 """Training on what `vae-data prepare` made: in memory, and on disk."""
 
 import json
+import re
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from tests.tools.datasets import prepare
 from tests.tools.images import png
 from tests.tools.small_jobs import rows_of, small_job
-from trainer.data import images as images_lib, prepared, sources
+from trainer.data import binarize, images as images_lib, prepared, sources
 from trainer.errors import ConfigError, DataError
 from trainer.job import train_and_evaluate
+from trainer.job_dir import other_data
 from trainer.job_dir.open import JobDir
 
 SHAPE = (12, 8, 3)
@@ -130,14 +133,44 @@ def test_a_record_that_is_damaged_in_mid_run_is_a_sentence_and_loses_nothing(
     assert_same(state_of(untouched), state_of(config))
 
 
-def test_another_dataset_is_not_what_a_job_began_with(folder, tmp_path):
+def test_another_dataset_is_not_what_a_job_began_with(folder, tmp_path, capsys):
     train_and_evaluate(job(tmp_path, folder))
+    capsys.readouterr()
     path = folder / "dataset.json"
     content = json.loads(path.read_bytes())
     content["class_names"] = ["a", "b", "c"]
     path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=r"dataset\.json"):
+    with pytest.raises(ConfigError) as error:
         train_and_evaluate(job(tmp_path, folder, epochs=3))
+    assert re.fullmatch(
+        r".*/job holds a job with other data or settings that change the "
+        r"result: SHA-256 of dataset\.json \w{12}\.\.\. \(was \w{12}\.\.\.\)\. "
+        r"Give the data that its config\.json records with --data_dir to go "
+        r"on, or another --job_dir to start anew\.",
+        str(error.value),
+    )
+    # Nothing is announced that is refused.
+    assert capsys.readouterr().out == ""
+
+
+def test_the_split_that_differs_is_named(folder):
+    began = prepared.read(folder)
+    path = folder / "dataset.json"
+    content = json.loads(path.read_bytes())
+    name = "test/images-00000-of-00001.npy"
+    content["files"][name]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    now = prepared.read(folder).description()
+    found = other_data.phrases(began.description(), now)
+    assert [phrase.split()[:3] for phrase in found] == [
+        ["SHA-256", "of", "dataset.json"],
+        ["SHA-256", "of", "test/"],
+    ]
+    # A job of a version that recorded no splits.
+    old = began.description()
+    old["sha256"] = {"dataset.json": began.sha256["dataset.json"]}
+    assert other_data.phrases(old, began.description()) == []
+    assert len(other_data.phrases(old, now)) == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
@@ -162,6 +195,48 @@ def cache(tmp_path, monkeypatch):
     """Where images are prepared that lie about as files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "vae-trainer" / "prepared"
+
+
+def test_binary_images_of_a_disk_are_those_of_memory_bit_for_bit(
+    folder, tmp_path, monkeypatch, cache, console, stop
+):
+    binary = {"reconstruction_loss": "bce", "binarize": "dynamic"}
+    config = job(tmp_path, folder, test_examples=33, **binary)
+    in_memory = sources.load(config, console, stop)
+    monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
+    # Seven images at once, so that the last batches are smaller.
+    monkeypatch.setattr(binarize, "_BATCH_BYTES", 7 * 288)
+    on_disk = sources.load(config, console, stop)
+    for split in ("train", "validation", "test"):
+        expected = getattr(in_memory, f"{split}_images")
+        found = getattr(on_disk, f"{split}_images")
+        assert isinstance(found, images_lib.StoredImages)
+        assert found.shape == expected.shape
+        np.testing.assert_array_equal(found[:], expected)
+        some = np.array([5, 0, len(found) - 1, 5])
+        np.testing.assert_array_equal(found.read(some), expected[some])
+        np.testing.assert_array_equal(
+            images_lib.after(found, 3)[:2], expected[3:5]
+        )
+    assert not list(cache.parent.iterdir())
+
+
+def test_drawing_takes_the_memory_of_a_batch(stop, cache, monkeypatch):
+    class Grey(images_lib.StoredImages):
+        def __init__(self):
+            self.shape = (512, 64, 64, 1)
+
+        def __getitem__(self, wanted):
+            return np.full((len(range(512)[wanted]), 64, 64, 1), 99, np.uint8)
+
+    monkeypatch.setattr(binarize, "_BATCH_BYTES", 1 << 16)
+    tracemalloc.start()
+    drawn = binarize.draw(Grey(), np.random.RandomState(0), stop)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(drawn) == 512
+    # That of 32 batches would be 64 MiB.
+    assert most < 3 << 20
 
 
 @pytest.fixture

@@ -75,3 +75,33 @@ def test_a_folder_that_cannot_be_made_is_for_the_fetching_to_say(
     with shared_folder.hold(tmp_path / "file" / "cache", console, stop):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_that_was_removed_while_it_was_waited_for_is_made_again(
+    tmp_path, monkeypatch, console, stop
+):
+    folder, removed = tmp_path / "data", []
+
+    def wait_for(_, path, *__):
+        if not removed:
+            removed.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(shared_folder, "_wait_for", wait_for)
+    with shared_folder.hold(folder, console, stop):
+        assert folder.is_dir()
+    assert removed == [folder]
+
+
+def test_what_is_kept_is_not_removed_and_what_is_removed_is_not_kept(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "dataset.json").write_bytes(b"{}")
+    kept = shared_folder.Kept(folder / "dataset.json")
+    assert not shared_folder.remove_unused(folder, "dataset.json")
+    assert kept.read(10) == b"{}"
+    kept.close()
+    assert shared_folder.remove_unused(folder, "dataset.json")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        shared_folder.Kept(folder / "dataset.json")

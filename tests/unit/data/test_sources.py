@@ -5,10 +5,10 @@ import threading
 import numpy as np
 import pytest
 
-from tests.tools.idx import write_idx_folder
+from tests.tools.idx import known_as, published, write_idx_folder
 from trainer import files
 from trainer.config import TrainConfig
-from trainer.data import sources
+from trainer.data import named, sources
 from trainer.errors import ConfigError, DataError, DataUnavailableError
 from trainer.runtime.stop_signal import InterruptedJobError
 
@@ -25,10 +25,8 @@ def folder(tmp_path):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A server of a small Fashion-MNIST; yields its folder and address."""
-    published = tmp_path / "published"
-    monkeypatch.setattr(
-        sources, "FASHION_MNIST_MD5", write_idx_folder(published)
-    )
+    folder = tmp_path / "published"
+    files_of = published(write_idx_folder(folder))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -41,27 +39,30 @@ def server(tmp_path, monkeypatch):
             content = source.read()
             outputfile.write(content[:10] if Handler.cut else content)
 
-    handler = functools.partial(Handler, directory=published)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+    handler = functools.partial(Handler, directory=folder)
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd,
+        known_as("fashion_mnist", files=files_of),
+    ):
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield published, f"http://127.0.0.1:{httpd.server_port}", Handler
+        yield folder, f"http://127.0.0.1:{httpd.server_port}", Handler
         httpd.shutdown()
 
 
 def cached_files():
-    cache = sources.keras_cache()
+    cache = named.keras_cache("fashion_mnist")
     return (
         sorted(path.name for path in cache.glob("*")) if cache.exists() else []
     )
 
 
 def test_data_is_downloaded_once_and_verified(server, console, stop):
-    published, url, _ = server
+    folder, url, _ = server
     config = TrainConfig(data_url=url)
     data = sources.load(config, console, stop)
     assert data.train_images.shape == (6, 8, 8, 1)
-    assert cached_files() == sorted(path.name for path in published.iterdir())
-    for path in published.iterdir():
+    assert cached_files() == sorted(path.name for path in folder.iterdir())
+    for path in folder.iterdir():
         path.unlink()
     again = sources.load(config, console, stop)
     np.testing.assert_array_equal(again.train_images, data.train_images)
@@ -97,8 +98,8 @@ def serve_nothing(published, handler):
 def test_a_bad_download_leaves_nothing_in_the_cache(
     server, console, stop, fault, message
 ):
-    published, url, handler = server
-    fault(published, handler)
+    folder, url, handler = server
+    fault(folder, handler)
     with pytest.raises(DataError) as error:
         sources.load(TrainConfig(data_url=url), console, stop)
     assert message in str(error.value)
@@ -129,7 +130,7 @@ def test_a_stop_signal_ends_a_download(server, console, stop):
 
 def test_what_a_killed_download_left_is_removed(server, console, stop):
     _, url, _ = server
-    cache = sources.keras_cache()
+    cache = named.keras_cache("fashion_mnist")
     cache.mkdir(parents=True)
     (cache / f"{files.TEMPORARY_PREFIX}1-{IMAGES}.gz").write_bytes(b"half")
     sources.load(TrainConfig(data_url=url), console, stop)

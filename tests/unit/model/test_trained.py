@@ -10,14 +10,20 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.tools.commands import run_command
-from tests.tools.idx import idx_bytes, write_idx_folder
+from tests.tools.idx import (
+    idx_bytes,
+    known_as,
+    published,
+    write_idx_folder,
+)
 from tests.tools.small_jobs import small_job
 from trainer.data import idx, sources
 from trainer.errors import ConfigError, DataError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
+from trainer.named_datasets import NAMED
 
-NAMES = tuple(sources.FASHION_MNIST_MD5)
+NAMES = tuple(NAMED["fashion_mnist"].files)
 TRAIN, TRAIN_LABELS, TEST, TEST_LABELS = NAMES
 COMMANDS = ("vae-evaluate", "vae-generate", "vae-gallery")
 
@@ -235,9 +241,9 @@ def real(tmp_path, monkeypatch):
     """A small folder that counts as Fashion-MNIST, and no network."""
     write_ten_classes(tmp_path / "real")
     md5 = idx.read_folder(tmp_path / "real", "fashion_mnist").md5
-    monkeypatch.setattr(sources, "FASHION_MNIST_MD5", md5)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    return tmp_path / "real"
+    with known_as("fashion_mnist", files=published(md5)):
+        yield tmp_path / "real"
 
 
 def fallback_job(tmp_path, **settings):

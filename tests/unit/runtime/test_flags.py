@@ -82,7 +82,7 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--learning_rate=0"], "--learning_rate=0.0 must be above 0"),
         (["--learning_rate=nan"], "is not a finite number"),
         (["--beta=-1"], "--beta=-1.0 is too small"),
-        (["--dataset=mnist"], "should be one of"),
+        (["--dataset=imagenet"], "should be one of"),
         (["--dataset=idx"], "--dataset=idx needs --data_dir"),
         (["--dataset=synthetic", "--data_dir=d"], "reads no files"),
         (["--job_dir="], "--job_dir is empty"),

@@ -30,6 +30,34 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
             ["--train_examples=64"],
             "--batch_size=128 is more than the 64 training images",
         ),
+        (
+            (),
+            ["--dataset=cifar10", "--batch_size=50001"],
+            "is more than the 50000 training images",
+        ),
+        (
+            (),
+            [
+                "--dataset=mnist",
+                "--data_dir=gs://my-bucket/mnist",
+                "--train_examples=60001",
+            ],
+            "--train_examples=60001 is more than the 60000 training images",
+        ),
+        (
+            (),
+            ["--dataset=synthetic", "--train_examples=60001"],
+            "--train_examples=60001 is more than the 60000 training images",
+        ),
+        (
+            (),
+            [
+                "--dataset=prepared",
+                "--data_dir=gs://my-bucket/photos",
+                "--train_examples=64",
+            ],
+            "--batch_size=128 is more than the 64 training images",
+        ),
         ((), ["--resume=never"], "--resume=never makes a job refuse its own"),
         (GPUS, ["--strategy=none"], "asks for 4"),
         (("--workers=2",), ["--strategy=mirrored"], "is for one machine"),
@@ -51,6 +79,21 @@ def test_what_cannot_work_fails_before_it_is_sent(ours, after, message):
     assert message in outcome.err
     assert outcome.exit_code == 2
     assert outcome.out == ""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dataset=prepared", "--data_dir=gs://my-bucket/photos"],
+        ["--dataset=idx", "--data_dir=gs://my-bucket/idx"],
+        ["--data_dir=gs://my-bucket/anything"],
+    ],
+)
+def test_how_much_lies_in_a_folder_is_not_guessed(flags):
+    outcome = vae_submit(
+        *SUBMIT, "--dry_run", "--", *flags, "--batch_size=1000000"
+    )
+    assert (outcome.exit_code, outcome.err) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["image", "job_dir"])

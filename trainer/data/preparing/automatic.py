@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 
 from trainer import places
-from trainer.data import shared_folder
+from trainer.data import manifest, prepared, records, shared_folder
 from trainer.data.preparing import run, sources
 from trainer.data.preparing.settings import Settings
 
@@ -12,8 +12,8 @@ from trainer.data.preparing.settings import Settings
 _SIDE = 64
 
 
-def prepare(source, console, stop):
-    """Prepares a source of images; returns the folder of the dataset.
+def read(source, console, stop, folder=None):
+    """Returns the `Dataset` of a source of images, which is prepared once.
 
     The next start finds it there, unless the names or sizes of the images have
     changed.
@@ -22,6 +22,8 @@ def prepare(source, console, stop):
         source: `pathlib.Path` of a folder, an archive or a file of images.
         console: a `Console`.
         stop: a `StopSignal`.
+        folder: `pathlib.Path` of a dataset that may come from any source of
+            the same images; None for one of this source.
 
     Raises:
         DataUnavailableError: there is nothing of that name.
@@ -40,17 +42,25 @@ def prepare(source, console, stop):
         on_bad="refuse",
         pixel_limit=100_000_000,
     )
-    height, width = settings.size
-    name = places.parse(source.absolute(), "--data_dir").cache_name
-    folder = places.cache_folder() / "prepared" / f"{name}-{listed.digest[:16]}"
+    is_same = folder is not None
+    folder = folder or _folder_of(source, listed)
     with shared_folder.hold(folder.parent, console, stop):
-        console.line(
-            f"{source} holds {len(listed):,} images ({listed.kind}), of which "
-            f"a dataset of {height}x{width} pixels is made once, in {folder}; "
-            "vae-data prepare gives the choice."
-        )
-        run.prepare(source, folder, settings, 0, console, stop)
-    return folder
+        if not (is_same and (folder / manifest.NAME).exists()):
+            height, width = settings.size
+            console.line(
+                f"{source} holds {len(listed):,} images ({listed.kind}), of "
+                f"which a dataset of {height}x{width} pixels is made once, in "
+                f"{folder}; vae-data prepare gives the choice."
+            )
+            run.prepare(source, folder, settings, 0, console, stop)
+        # Before another process may remove it.
+        stored = records.open_dataset(folder)
+    return prepared.of_stored(stored)
+
+
+def _folder_of(source, listed):
+    name = places.parse(source.absolute(), "--data_dir").cache_name
+    return places.cache_folder() / "prepared" / f"{name}-{listed.digest[:16]}"
 
 
 def _size_of(pixels):
