@@ -129,6 +129,17 @@ class TrainConfig:
         unit="images",
         minimum=0,
     )
+    validation_share: float = setting(
+        0.0,
+        "share of the training images that is held out, by what is in them: "
+        "the best checkpoint is chosen on these, and the test set is for "
+        "vae-evaluate alone; 0: none, unless the data has a validation set",
+        group="Data",
+        role="mathematics",
+        not_tuned=_OTHER_DATA,
+        minimum=0,
+        maximum=0.9,
+    )
     epochs: int = setting(
         100,
         "passes over the training images",

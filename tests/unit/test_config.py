@@ -12,6 +12,7 @@ from trainer.errors import ConfigError
 MATHEMATICS = (
     "train_examples",
     "test_examples",
+    "validation_share",
     "batch_size",
     "model",
     "model_options",

@@ -56,6 +56,7 @@ def _evaluate(flags, stop, console):
         figures = {
             "step": trained.step,
             "checkpoint": flags["checkpoint"].value,
+            "best_chosen_on": data.held_out,
         } | report.figures(
             trained.vae,
             trained.config,
@@ -72,6 +73,12 @@ def _evaluate(flags, stop, console):
         )
         for line in report.table(figures):
             console.line(line)
+        if data.held_out == "test" and flags["checkpoint"].value == "best":
+            console.notice(
+                "The best checkpoint was chosen on these same test images, so "
+                "that its losses are a little too low. A new job with "
+                "--validation_share=0.1 chooses it on others."
+            )
         # After the table: it is not lost where nothing can be written.
         files.write_json(job.evaluation_path, figures)
         publish_file(job, job.evaluation_path)

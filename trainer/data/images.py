@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 
+import google_crc32c
 import numpy as np
 import tensorflow as tf
 
@@ -58,6 +59,11 @@ class StoredImages:
         start, stop, _ = slice(start, stop).indices(len(self))
         return StoredImages(self._split, stop - start, self._start + start)
 
+    def crc32c(self):
+        """Returns the CRC32C of each image, uint32, none of which is read."""
+        start, count = self._start, len(self)
+        return self._split.crc32c[start : start + count]
+
     def read(self, indices):
         """As `__getitem__`; remembers an error that TensorFlow would hide."""
         try:
@@ -84,6 +90,46 @@ def after(images, count):
     if isinstance(images, StoredImages):
         return images.part(count, None)
     return images[count:]
+
+
+def some(images, indices):
+    """Returns the images of an integer array, without reading any."""
+    if isinstance(images, StoredImages):
+        return StoredImages(_Selection(images, indices))
+    return images[indices]
+
+
+class _Selection:
+    """Some of the images on a disk, as a split of their own.
+
+    Args:
+        images: `StoredImages`.
+        indices: integer array of shape (n,), which of them.
+    """
+
+    def __init__(self, images, indices):
+        self._images = images
+        self._indices = indices
+        self.count = len(indices)
+        self.image_shape = images.shape[1:]
+
+    @property
+    def crc32c(self):
+        return self._images.crc32c()[self._indices]
+
+    def read(self, indices):
+        return self._images[self._indices[indices]]
+
+
+def crc32c(images):
+    """Returns the CRC32C of each image: uint32 array of shape (N,)."""
+    if isinstance(images, StoredImages):
+        return images.crc32c()
+    return np.fromiter(
+        (google_crc32c.value(image.tobytes()) for image in images),
+        np.uint32,
+        len(images),
+    )
 
 
 def reader(images):

@@ -191,6 +191,15 @@ class StoredSplit:
                 self._labels = labels
             return self._labels
 
+    @property
+    def crc32c(self):
+        """uint32 array of shape (count,): the checksum of each image.
+
+        Raises:
+            DataError: the file is not what `dataset.json` says.
+        """
+        return self._checksums()
+
     def read(self, indices):
         """Reads images, each checked against its CRC32C.
 

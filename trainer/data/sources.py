@@ -15,6 +15,7 @@ from trainer.data import (
     prepared,
     shared_folder,
     synthetic,
+    validation,
 )
 from trainer.data.binarize import split_and_draw
 from trainer.data.dataset import Dataset
@@ -50,6 +51,7 @@ def load(config, console, stop, *, recorded_name=None):
         config = dataclasses.replace(config, dataset=recorded_name)
     data = _find(config, console, stop, recorded_name)
     data = _first_examples(data, config, recorded_name)
+    data = validation.hold_out(data, config.validation_share)
     return split_and_draw(data, stop) if config.binarize == "dynamic" else data
 
 
