@@ -71,7 +71,7 @@ class Contender:
                     stderr=errors,
                     text=True,
                     # The trainer asks which cores it has.
-                    preexec_fn=functools.partial(_keep_to_cores, threads),
+                    preexec_fn=keep_to_cores(threads),
                 )
             )
 
@@ -124,8 +124,10 @@ class Contender:
         raise ContenderError(f"{self.name} ended too early:\n{text}")
 
 
-def _keep_to_cores(count):
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+def keep_to_cores(count):
+    """Returns what a new process calls to have so many cores."""
+    cores = sorted(os.sched_getaffinity(0))[:count]
+    return functools.partial(os.sched_setaffinity, 0, cores)
 
 
 def thread_variables(threads):
