@@ -172,3 +172,18 @@ def rounds(contenders, count, steps, after_turn=lambda name, turn: None):
             turns[contender.name].append(turn)
             after_turn(contender.name, turn)
     return turns
+
+
+def alternating(pairs, names, measured):
+    """Returns a list of measurements by name, the other way every other time.
+
+    Args:
+        pairs: int, how many of each.
+        names: list of str.
+        measured: function of a name.
+    """
+    found = {name: [] for name in names}
+    for number in range(pairs):
+        for name in names if number % 2 == 0 else names[::-1]:
+            found[name].append(measured(name))
+    return found

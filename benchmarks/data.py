@@ -1,22 +1,16 @@
 """Images on disk: how fast they are prepared and read, and what they cost."""
 
 import dataclasses
-import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
-import time
 
-from benchmarks import contenders, drawn, pillow_loop
-from benchmarks.contenders import ROOT, Contender, ContenderError
+from benchmarks import contenders, drawn, preparing
+from benchmarks.contenders import Contender
 from benchmarks.intervals import Estimate, Figure, Goal
 
 GOALS = {
     "disk": Goal(0.98, 0.95, more_is_better=True, form="{:.3f}x"),
     "reading": Goal(20.0, 5.0, more_is_better=True, form="{:.1f}x"),
-    "prepare": Goal(1.0, 0.8, more_is_better=True, form="{:.2f}x"),
     "first batch": Goal(1.05, 1.2, more_is_better=False, form="{:.3f}x"),
 }
 _LATE_STEP, _MANY_EXAMPLES = 1_000_000, 1_000_000_000
@@ -68,73 +62,12 @@ def measure(setup, sizes=None):
         drawn.draw_pictures(pictures, sizes.drawn_pictures, sizes.side)
     dataset = setup.folder / "prepared"
     return [
-        prepare_over_pillow(setup, pictures, sizes.side, dataset),
+        preparing.prepare_over_pillow(setup, pictures, sizes.side, dataset),
         disk_over_memory(setup, dataset),
         reading_over_step(setup, sizes),
         memory_by_size(setup, sizes),
         first_batch_by_step(setup, sizes),
     ]
-
-
-def prepare_over_pillow(setup, pictures, side, dataset):
-    """Returns the `Figure` of `vae-data prepare` over a loop of Pillow.
-
-    Both are whole commands, from their start to their end.
-
-    Args:
-        setup: a `setup.Setup`.
-        pictures: `pathlib.Path` of a folder of files.
-        side: int, of the records in pixels.
-        dataset: `pathlib.Path`, where a dataset is left.
-    """
-    count = len(pillow_loop.files_of(pictures))
-    if not count:
-        raise ContenderError(
-            f"{pictures} holds no files of pictures; give another --images."
-        )
-    array = setup.folder / "pictures.npy"
-    plain = {
-        "folder": str(pictures),
-        "target": str(array),
-        "side": side,
-        "processes": setup.threads,
-    }
-    commands = {
-        "prepare": [
-            *("trainer.commands.data", "prepare", f"--from={pictures}"),
-            *(f"--to={dataset}", f"--size={side}", "--channels=3"),
-            f"--processes={setup.threads}",
-        ],
-        "Pillow": ["benchmarks.pillow_loop", json.dumps(plain)],
-    }
-
-    def seconds(name):
-        shutil.rmtree(dataset, ignore_errors=True)
-        array.unlink(missing_ok=True)
-        return _seconds_of(commands[name], setup.threads)
-
-    # The first ones read the files from the disk. Prepare comes last, since
-    # its dataset is trained on.
-    for name in commands:
-        seconds(name)
-    took = _alternating(setup.pairs, ["Pillow", "prepare"], seconds)
-    if not dataset.exists():
-        seconds("prepare")
-    array.unlink(missing_ok=True)
-    speeds = {
-        name: Estimate.of(count / each for each in of_one).text("{:,.0f}")
-        for name, of_one in took.items()
-    }
-    setup.console.line(
-        f"{count:,} files to {side}x{side} pixels, in {setup.threads} "
-        f"processes: prepare {speeds['prepare']} images/s, a loop of Pillow "
-        f"{speeds['Pillow']}."
-    )
-    return Figure(
-        "prepare over a loop of Pillow",
-        _ratio(took["Pillow"], took["prepare"]),
-        GOALS["prepare"],
-    )
 
 
 def disk_over_memory(setup, dataset):
@@ -198,7 +131,7 @@ def memory_by_size(setup, sizes):
         with contenders.started(job):
             return job.run(sizes.memory_steps).others["peak_bytes"]
 
-    peaks = _alternating(setup.pairs, list(wanted), peak)
+    peaks = contenders.alternating(setup.pairs, list(wanted), peak)
     megabytes = {
         name: Estimate.of(each / 1e6 for each in of_one)
         for name, of_one in peaks.items()
@@ -221,7 +154,7 @@ def memory_by_size(setup, sizes):
     )
     return Figure(
         "memory, much data over little",
-        _ratio(peaks["large"], peaks["small"]),
+        Estimate.of_ratios(peaks["large"], peaks["small"]),
         goal,
     )
 
@@ -255,7 +188,7 @@ def first_batch_by_step(setup, sizes):
     )
     return Figure(
         "first batch, late over early",
-        _ratio(late, early),
+        Estimate.of_ratios(late, early),
         GOALS["first batch"],
     )
 
@@ -292,39 +225,4 @@ def _say_speeds(setup, turns):
         text = Estimate.of(of_one).text("{:,.0f}")
         setup.console.line(f"  {name}: {text} images/s")
     first, second = speeds.values()
-    return _ratio(second, first)
-
-
-def _alternating(pairs, names, measured):
-    """Returns a list of measurements by name, the other way every other time.
-
-    Args:
-        pairs: int, how many of each.
-        names: list of str.
-        measured: function of a name.
-    """
-    found = {name: [] for name in names}
-    for number in range(pairs):
-        for name in names if number % 2 == 0 else names[::-1]:
-            found[name].append(measured(name))
-    return found
-
-
-def _ratio(over, under):
-    return Estimate.of(a / b for a, b in zip(over, under, strict=True))
-
-
-def _seconds_of(command, threads):
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={**os.environ, **contenders.thread_variables(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=contenders.keep_to_cores(threads),
-    )
-    if done.returncode:
-        raise ContenderError(f"{command[0]} failed:\n{done.stderr}")
-    return time.perf_counter() - started
+    return Estimate.of_ratios(second, first)
