@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -59,23 +60,35 @@ def prepare_over_pillow(setup, pictures, side, dataset):
     if not dataset.exists():
         seconds("prepare")
     array.unlink(missing_ok=True)
-    speeds = {
-        name: Estimate.of(count / each for each in of_one).text("{:,.0f}")
-        for name, of_one in took.items()
-    }
     setup.console.line(
         f"{count:,} files to {side}x{side} pixels, in {setup.threads} "
-        f"processes: prepare {speeds['prepare']} images/s, a loop of Pillow "
-        f"{speeds['Pillow']}."
+        "processes:"
     )
-    return Figure(
-        "prepare over a loop of Pillow",
-        Estimate.of_ratios(took["Pillow"], took["prepare"]),
-        _GOAL,
+    for name, of_one in took.items():
+        wall, cpu = (
+            Estimate.of(count / each for each in seconds)
+            for seconds in zip(*of_one, strict=True)
+        )
+        setup.console.line(
+            f"  {name}: {wall.text('{:,.0f}')} images/s, "
+            f"{cpu.text('{:,.0f}')} by a second of CPU"
+        )
+    wall, cpu = (
+        Estimate.of_ratios(
+            [seconds[kind] for seconds in took["Pillow"]],
+            [seconds[kind] for seconds in took["prepare"]],
+        )
+        for kind in (0, 1)
     )
+    setup.console.line(
+        f"  By seconds of CPU prepare is at {cpu.text()} of the loop."
+    )
+    return Figure("prepare over a loop of Pillow", wall, _GOAL)
 
 
 def _seconds_of(command, threads):
+    """Returns how long a command takes: wall time, and CPU of all it starts."""
+    before = _cpu_of_children()
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -88,4 +101,9 @@ def _seconds_of(command, threads):
     )
     if done.returncode:
         raise ContenderError(f"{command[0]} failed:\n{done.stderr}")
-    return time.perf_counter() - started
+    return time.perf_counter() - started, _cpu_of_children() - before
+
+
+def _cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
