@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 from benchmarks import (
+    data,
     intervals,
     memory,
     overheads,
@@ -28,6 +29,7 @@ PARTS = {
     "startup": startup.measure,
     "memory": memory.measure,
     "quality": time_to_quality.measure,
+    "data": data.measure,
 }
 
 
@@ -41,7 +43,16 @@ def main(arguments=None):
         help=f"comma-separated parts of {', '.join(PARTS)}",
     )
     parser.add_argument(
-        "--rounds", type=int, default=9, help="alternating pairs"
+        "--images",
+        default="",
+        help="folder of files of pictures, for the data part; drawn ones if "
+        "not given",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="alternating pairs; "
+        f"{Setup.rounds}, and {Setup.pairs} of the data part, if not given",
     )
     parser.add_argument("--steps", type=int, default=100, help="of a turn")
     parser.add_argument(
@@ -55,12 +66,16 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     chosen = options.only.split(",")
+    rounds, pairs = (
+        default if options.rounds is None else options.rounds
+        for default in (Setup.rounds, Setup.pairs)
+    )
     if unknown := set(chosen) - set(PARTS):
         parser.error(
             f"--only has {', '.join(sorted(unknown))}; give some of "
             f"{', '.join(PARTS)}."
         )
-    if min(options.rounds, options.steps, options.threads) < 1:
+    if min(rounds, pairs, options.steps, options.threads) < 1:
         parser.error("--rounds, --steps and --threads must be 1 or more.")
     console = Console()
     figures = []
@@ -71,7 +86,9 @@ def main(arguments=None):
             data_flags=tuple(data_flags(options.data_dir, console)),
             job_flags=tuple(options.job_flags.split()),
             threads=options.threads,
-            rounds=options.rounds,
+            rounds=rounds,
+            pairs=pairs,
+            images=options.images,
             steps=options.steps,
         )
         try:

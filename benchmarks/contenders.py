@@ -71,7 +71,7 @@ class Contender:
                     stderr=errors,
                     text=True,
                     # The trainer asks which cores it has.
-                    preexec_fn=functools.partial(_keep_to_cores, threads),
+                    preexec_fn=keep_to_cores(threads),
                 )
             )
 
@@ -124,8 +124,10 @@ class Contender:
         raise ContenderError(f"{self.name} ended too early:\n{text}")
 
 
-def _keep_to_cores(count):
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+def keep_to_cores(count):
+    """Returns what a new process calls to have so many cores."""
+    cores = sorted(os.sched_getaffinity(0))[:count]
+    return functools.partial(os.sched_setaffinity, 0, cores)
 
 
 def thread_variables(threads):
@@ -170,3 +172,18 @@ def rounds(contenders, count, steps, after_turn=lambda name, turn: None):
             turns[contender.name].append(turn)
             after_turn(contender.name, turn)
     return turns
+
+
+def alternating(pairs, names, measured):
+    """Returns a list of measurements by name, the other way every other time.
+
+    Args:
+        pairs: int, how many of each.
+        names: list of str.
+        measured: function of a name.
+    """
+    found = {name: [] for name in names}
+    for number in range(pairs):
+        for name in names if number % 2 == 0 else names[::-1]:
+            found[name].append(measured(name))
+    return found

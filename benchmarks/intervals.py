@@ -53,6 +53,11 @@ class Estimate:
             count=count,
         )
 
+    @classmethod
+    def of_ratios(cls, over, under):
+        """Returns the estimate of the ratios of pairs of samples."""
+        return cls.of(a / b for a, b in zip(over, under, strict=True))
+
     def text(self, form="{:.2f}"):
         """Returns for instance `"1.50 (1.42 to 1.61)"`."""
         low, median, high = (

@@ -43,7 +43,12 @@ class TurnConsole:
 
 
 def main():
-    """Runs the job of the settings: `flags`, `constant_batches`."""
+    """Runs the job of the settings.
+
+    They are `flags`; `constant_batches`; `from_disk`, if the images are not to
+    be kept in memory; and `any_shape`, if the model is not to be that of
+    Fashion-MNIST.
+    """
     settings = json.loads(sys.argv[1])
     turn = Turn()
     config = parse_flags(settings["flags"])
@@ -53,7 +58,12 @@ def main():
     parts = Parts()
     parts = dataclasses.replace(
         parts,
-        build_vae=_checked(parts.build_vae),
+        load_data=_from_disk(parts.load_data)
+        if settings.get("from_disk")
+        else parts.load_data,
+        build_vae=parts.build_vae
+        if settings.get("any_shape")
+        else _checked(parts.build_vae),
         make_train_steps=_timed(parts.make_train_steps, turn),
         train_batches=_constant(parts.train_batches)
         if settings.get("constant_batches")
@@ -75,6 +85,20 @@ def _checked(build_vae):
         return vae
 
     return build
+
+
+def _from_disk(load_data):
+    """Has training images read when they are wanted, however few they are."""
+    from trainer.data import images, records
+
+    def load(config, *args, **kwargs):
+        data = load_data(config, *args, **kwargs)
+        split = records.open_dataset(config.data_dir).splits["train"]
+        return dataclasses.replace(
+            data, train_images=images.StoredImages(split)
+        )
+
+    return load
 
 
 def _timed(make_train_steps, turn):

@@ -24,6 +24,8 @@ class Setup:
         data_flags: of the trainer, strings: which data.
         job_flags: of the trainer, strings: further flags of each job.
         rounds: how many alternating pairs.
+        pairs: the same for the data part, some of whose turns take long.
+        images: str, a folder of files of pictures; "" for drawn ones.
         steps: training steps of a turn.
         epoch_steps: training steps between two checkpoints by default.
         warm_up_steps: before the first turn.
@@ -38,6 +40,8 @@ class Setup:
     data_flags: tuple = ()
     job_flags: tuple = ()
     rounds: int = 9
+    pairs: int = 5
+    images: str = ""
     steps: int = 100
     epoch_steps: int = 468
     warm_up_steps: int = 64
@@ -70,15 +74,20 @@ class Setup:
             environments=environments,
         )
 
-    def whole_job(
-        self, name, *flags, constant_batches=False, environments=None
-    ):
-        """Returns a `Contender`: as `job`, but with these flags alone."""
+    def whole_job(self, name, *flags, environments=None, **settings):
+        """Returns a `Contender`: as `job`, but with these flags alone.
+
+        Args:
+            name: as for `job`.
+            *flags: of the trainer.
+            environments: as for `job`.
+            **settings: further ones of `benchmarks.job`.
+        """
         environments = environments or [{}]
         folder = tempfile.mkdtemp(dir=self.folder)
         settings = {
             "flags": [*flags, f"--job_dir={folder}", f"--epochs={ENDLESS}"],
-            "constant_batches": constant_batches,
+            **settings,
         }
         return Contender(
             name,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import sys
 import time
 
@@ -46,6 +48,7 @@ class Turn:
                 "seconds": time.perf_counter() - self._started,
                 # Of all threads.
                 "cpu_seconds": time.process_time() - self._cpu_started,
+                "peak_bytes": _peak_bytes(),
                 **self._figures,
             }
         )
@@ -63,3 +66,9 @@ class Turn:
         self._figures = {}
         self._cpu_started = time.process_time()
         self._started = time.perf_counter()
+
+
+def _peak_bytes():
+    """Returns the most memory that this process has had, since its start."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024

@@ -5,6 +5,7 @@ with the process that started them, however that ends.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -24,32 +25,31 @@ def cores():
     return len(os.sched_getaffinity(0))
 
 
-def make_chunks(work, numbers, locators_of, processes, stop):
+def make_chunks(work, numbers, locators_of, members, stop):
     """Makes chunks; yields (number, images) of each that is done.
 
     Args:
         work: a `chunks.Work`.
         numbers: list of int, which ones.
         locators_of: function of a number, which returns the locators.
-        processes: int, how many; at most as many as there are chunks.
+        members: as from `started`; without any, this process does it.
         stop: a `StopSignal`.
 
     Raises:
         InterruptedJobError: the stop signal came.
         DataError: a process has ended.
     """
-    processes = min(processes, len(numbers))
-    if processes <= 1:
-        for number in numbers:
-            locators = locators_of(number)
-            chunks.make(work, number, locators, stop.check)
-            yield number, len(locators)
+    members = members[: len(numbers)]
+    if len(members) > 1:
+        yield from _hand_out(members, work, iter(numbers), locators_of, stop)
         return
-    with _crew(work, processes) as members:
-        yield from _hand_out(members, iter(numbers), locators_of, stop)
+    for number in numbers:
+        locators = locators_of(number)
+        chunks.make(work, number, locators, stop.check)
+        yield number, len(locators)
 
 
-def _hand_out(members, numbers, locators_of, stop):
+def _hand_out(members, work, numbers, locators_of, stop):
     """Gives each member chunks until none is left."""
     sizes, busy = {}, dict.fromkeys(members, 0)
 
@@ -62,6 +62,8 @@ def _hand_out(members, numbers, locators_of, stop):
             busy[connection] += 1
 
     try:
+        for connection in members:
+            connection.send(work)
         for _ in range(_IN_FLIGHT):
             for connection in members:
                 give(connection)
@@ -85,26 +87,35 @@ def _hand_out(members, numbers, locators_of, stop):
 
 
 @contextlib.contextmanager
-def _crew(work, processes):
-    """Starts the processes; yields the `Connection` to each."""
+def started(processes):
+    """Starts processes, which wait for their work.
+
+    They need a moment, in which the caller can find out what there is to do.
+
+    Args:
+        processes: int, how many; below 2 none is started.
+
+    Yields:
+        A list of the `Connection` to each.
+    """
     context = multiprocessing.get_context("spawn")
-    started, connections = [], []
+    running, connections = [], []
     try:
-        for _ in range(processes):
+        for _ in range(processes if processes > 1 else 0):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_member, args=(theirs, work), daemon=True
+                target=_member, args=(theirs,), daemon=True
             )
             with _signals_blocked():
                 process.start()
             theirs.close()
-            started.append(process)
+            running.append(process)
             connections.append(ours)
         yield connections
     finally:
         for connection in connections:
             connection.close()
-        for process in started:
+        for process in running:
             process.kill()
             process.join()
 
@@ -127,9 +138,12 @@ def _signals_blocked():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _member(connection, work):
+def _member(connection):
     """Makes chunks until the other end is gone."""
+    # What is loaded stays: it is not looked through again and again.
+    gc.freeze()
     with contextlib.suppress(EOFError, ConnectionError):
+        work = connection.recv()
         while True:
             number, locators = connection.recv()
             try:

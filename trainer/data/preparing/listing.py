@@ -15,6 +15,7 @@ from trainer.errors import DataError
 
 # An encoded picture that is larger is none that anybody took.
 MAX_FILE_BYTES = 512 << 20
+_PIECE = 1 << 20
 EXTENSIONS = {
     ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
     ".tiff", ".webp",
@@ -119,9 +120,10 @@ class FolderReader:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             opened = os.open(f"{self._root}/{path}", flags)
-            with os.fdopen(opened, "rb", buffering=0) as file:
-                _check_size(os.fstat(opened).st_size)
-                return file.readall() or b""
+            try:
+                return _content_of(opened)
+            finally:
+                os.close(opened)
         except OSError as error:
             raise unreadable(path, error) from error
 
@@ -224,6 +226,23 @@ def unreadable(path, error):
     )
 
 
+def _content_of(opened):
+    """Returns the bytes of an open file, in most cases by one call."""
+    size = os.fstat(opened).st_size
+    _check_size(size)
+    try:
+        # One byte more than there should be says that there are no more.
+        content = os.read(opened, size + 1)
+        if len(content) != size:
+            while piece := os.read(opened, _PIECE):
+                content += piece
+                _check_size(len(content))
+    except BlockingIOError:
+        # A FIFO in which nothing is.
+        return b""
+    return content
+
+
 def _check_size(size):
     if size > MAX_FILE_BYTES:
         raise BadImageError(
@@ -233,7 +252,11 @@ def _check_size(size):
 
 def is_named_like_image(name):
     """Whether the end of a file's name is that of a picture."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
+    start, dot, ending = name.rpartition(".")
+    if f"{dot}{ending.lower()}" not in EXTENSIONS:
+        return False
+    # A name that begins with its only dot has no ending.
+    return bool(start.rpartition("/")[2].strip("."))
 
 
 def digest_of(parts):

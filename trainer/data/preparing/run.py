@@ -77,17 +77,19 @@ def prepare(source, target, settings, processes, console, stop, published=None):
     work.mkdir(parents=True, exist_ok=True)
     with _lock(work), _cleared_unless_begun(work, target):
         console.line(f"Looking at {source}")
-        listed = sources.list_source(source, work, stop)
         if published is None and (target / manifest.NAME).exists():
             published = records.read_manifest(target), target / manifest.NAME
-        if published is not None:
-            there = _same_preparation(*published, listed, settings)
-            _discard(work, target)
-            return there
-        _keep_plan(work, target, listed, settings)
-        if sentence := sources.ignored_sentence(listed):
-            console.line(sentence)
-        _decode(work, listed, settings, processes, console, stop)
+        processes = 0 if published else processes or crew.cores()
+        with crew.started(processes) as members:
+            listed = sources.list_source(source, work, stop)
+            if published is not None:
+                there = _same_preparation(*published, listed, settings)
+                _discard(work, target)
+                return there
+            _keep_plan(work, target, listed, settings)
+            if sentence := sources.ignored_sentence(listed):
+                console.line(sentence)
+            _decode(work, listed, settings, members, console, stop)
         found = assembly.survey(
             str(work), listed, settings, _BAD_RECORDED, stop
         )
@@ -116,7 +118,7 @@ def prepare(source, target, settings, processes, console, stop, published=None):
     return Prepared(content, found.bad_count, True)
 
 
-def _decode(work, listed, settings, processes, console, stop):
+def _decode(work, listed, settings, members, console, stop):
     """Makes the chunks that are not there yet."""
     size = chunks.records_per_chunk(settings)
     missing, done = [], 0
@@ -135,7 +137,7 @@ def _decode(work, listed, settings, processes, console, stop):
         chunks.Work(str(work), listed.reader, settings),
         missing,
         locators_of,
-        processes or crew.cores(),
+        members,
         stop,
     )
     with (

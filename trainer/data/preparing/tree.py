@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from trainer.data.manifest import SPLITS
 from trainer.data.names import shown
 from trainer.data.preparing import listing
 from trainer.data.preparing.listing import ANY_SPLIT, Listing, Refused
@@ -19,6 +20,7 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 MAX_DEPTH = 32
+_NO_NAMES = frozenset(("", ".", ".."))
 _MAX_IGNORED = 20
 
 
@@ -44,11 +46,9 @@ class Tree:
             size: int, bytes of the file; 0 if it is not known.
         """
         parts = path.split("/")
-        if path.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
+        if path.startswith("/") or not _NO_NAMES.isdisjoint(parts):
             locator = Refused("its path leads out")
-            path = "/".join(
-                part for part in parts if part not in ("", ".", "..")
-            )
+            path = "/".join(part for part in parts if part not in _NO_NAMES)
         elif len(parts) > MAX_DEPTH:
             locator = Refused(f"it is more than {MAX_DEPTH} folders deep")
         self._paths.append(path)
@@ -83,9 +83,9 @@ class Tree:
         depth = cut + bool(split_names)
         splits = [ANY_SPLIT] * len(paths)
         if split_names:
-            splits = listing.splits_of(
-                SPLIT_FOLDERS[path.split("/")[cut].lower()] for path in paths
-            )
+            splits = [
+                split_names[path.split("/", cut + 1)[cut]] for path in paths
+            ]
         class_names, labels = self._classes(paths, depth)
         keys = [
             hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
@@ -112,16 +112,16 @@ class Tree:
         )
 
     def _splits(self, paths, cut):
-        """Returns the names of the folders of splits; empty without."""
+        """Returns the indices in `SPLITS` by folder; empty without."""
         tops = {
             parts[cut]
-            for parts in (path.split("/") for path in paths)
+            for parts in (path.split("/", cut + 1) for path in paths)
             if len(parts) > cut + 1
         }
         known = {top for top in tops if top.lower() in SPLIT_FOLDERS}
         found = [SPLIT_FOLDERS[top.lower()] for top in known]
         if not known:
-            return set()
+            return {}
         name = shown(self._name)
         if "train" not in found:
             raise DataError(
@@ -134,22 +134,24 @@ class Tree:
                 f"({', '.join(map(shown, sorted(known)))}); keep one of each."
             )
         for path in paths:
-            if path.split("/")[cut] not in known or path.count("/") == cut:
+            parts = path.split("/", cut + 1)
+            if parts[cut] not in known or len(parts) == cut + 1:
                 raise DataError(
                     f"{name} holds train/, and beside it {shown(path)}, which "
                     "is in no split; move or remove it."
                 )
-        return known
+        return {top: SPLITS.index(SPLIT_FOLDERS[top.lower()]) for top in known}
 
     def _classes(self, paths, depth):
         """Returns (names, labels) by the folders at a depth."""
-        folders, loose = set(), None
+        named, loose = [], None
         for path in paths:
             parts = path.split("/", depth + 1)
             if len(parts) > depth + 1:
-                folders.add(parts[depth])
+                named.append(parts[depth])
             else:
                 loose = path
+        folders = set(named)
         if len(folders) < 2:
             return (), None
         if loose is not None:
@@ -159,10 +161,7 @@ class Tree:
             )
         ordered = sorted(folders)
         number = {folder: label for label, folder in enumerate(ordered)}
-        labels = np.array(
-            [number[path.split("/", depth + 1)[depth]] for path in paths],
-            np.int32,
-        )
+        labels = np.array([number[folder] for folder in named], np.int32)
         return tuple(map(shown, ordered)), labels
 
 
