@@ -246,6 +246,7 @@ def _fingerprint(data, jit_compile, cluster):
     return {
         "name": data.name,
         "md5": data.md5,
+        "sha256": data.sha256,
         "jit_compile": jit_compile,
         "devices": cluster.describe(),
     }
