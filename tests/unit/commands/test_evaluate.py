@@ -221,7 +221,7 @@ def test_a_test_image_that_is_damaged_on_the_disk_is_a_sentence(
     monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
     data = prepared.read(folder)
     monkeypatch.setattr(Trained, "data", lambda *_: data)
-    code, out, err = command(job_dir, "--importance_samples=0")
+    code, _, err = command(job_dir, "--importance_samples=0")
     assert code == 1
     assert err.startswith(f"ERROR: {path} is damaged at record 8 (image 8")
     assert err.count("\n") == 1
