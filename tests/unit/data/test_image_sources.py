@@ -412,6 +412,10 @@ def renumbered(tar, size):
         ),
         (b"", "nothing that images are taken from"),
         (b"<html>", "nothing that images are taken from"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "nothing that images are taken"),
+        (b"Rar!\x1a\7\0" + bytes(99), "nothing that images are taken from"),
+        (b"\x28\xb5\x2f\xfd" + bytes(99), "nothing that images are taken"),
+        (pickle.dumps([1]), "nothing that images are taken from"),
     ],
 )  # fmt: skip
 def test_a_damaged_tar_is_refused(content, said, tmp_path):
@@ -515,6 +519,17 @@ IMAGES = np.zeros((4, 8, 8), np.uint8)
 def test_arrays_that_are_not_clear_are_refused(arrays, said, tmp_path, listed):
     np.savez(tmp_path / "a.npz", **arrays)
     assert said in refused(listed, tmp_path / "a.npz")
+
+
+def test_an_array_that_unpacks_to_far_more_is_refused(tmp_path, listed):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=IMAGES)
+    content = bytearray(path.read_bytes())
+    # The size that the array promises, in the table of contents.
+    at = content.index(b"PK\1\2") + 24
+    content[at : at + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(content)
+    assert "more than 200 times" in refused(listed, path)
 
 
 def npy(header, content=bytes(64)):
