@@ -42,13 +42,21 @@ def damage_of(*, is_copy):
     try:
         yield
     except DamagedFileError as error:
-        if not is_copy:
+        if not (is_copy and _removed(error.path)):
             raise
-        error.path.unlink(missing_ok=True)
         raise DataError(
             f"{error.path} {error.found}; this copy of what is in the bucket "
             "was removed: run the same command again, which fetches it anew."
         ) from error
+
+
+def _removed(path):
+    """Whether a file could be removed; not from a folder that is read-only."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 class Shard:
