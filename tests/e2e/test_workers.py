@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -12,16 +13,23 @@ import time
 import pytest
 
 from tests.tools import deadline, fuzz_rendezvous
+from tests.tools.colour_jobs import write_dataset
 from tests.tools.deadline import wait_until
 from tests.tools.project import ROOT
-from tests.tools.small_jobs import SMALL
+from tests.tools.small_jobs import SMALL, train_only
 from tests.tools.soak import metrics_of
 from tests.tools.workers import free_hosts, tf_config
+from trainer.data import images
 from trainer.job import train_and_evaluate
 from trainer.runtime.flags import parse_flags
 
 EPOCHS = 5000  # More than a test waits for.
-FLOAT64 = ("--precision=float64", "--epochs=5", "--eval_epochs=5")
+FLOAT64 = (
+    "--precision=float64",
+    "--epochs=5",
+    "--eval_epochs=5",
+    "--image_epochs=5",
+)
 # The chief, and the other one.
 VICTIMS = [pytest.param(0, marks=pytest.mark.slow), 1]
 
@@ -35,7 +43,9 @@ class Workers:
         self.processes = []
         self.logs = []
 
-    def start(self, index, hosts, flags, prefix=()):
+    def start(
+        self, index, hosts, flags, prefix=(), module="trainer.task", **variables
+    ):
         log = self.folder / f"worker-{len(self.logs)}.log"
         # No shared disk: the others may not even look at the job directory.
         location = self.job_dir if index == 0 else "/dev/null/none"
@@ -50,11 +60,15 @@ class Workers:
                 subprocess.Popen(
                     [
                         *prefix,
-                        *(sys.executable, "-m", "trainer.task"),
+                        *(sys.executable, "-m", module),
                         *(f"--job_dir={location}", *SMALL, *flags),
                     ],
                     cwd=ROOT,
-                    env=environment | {"TF_CONFIG": tf_config(hosts, index)},
+                    env={
+                        **environment,
+                        **variables,
+                        "TF_CONFIG": tf_config(hosts, index),
+                    },
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
@@ -169,6 +183,43 @@ def test_four_workers_give_the_result_of_one(one_process, start_all):
     group = start_all(4, *FLOAT64)
     assert group.codes() == [0] * 4, group.all_said()
     assert_equal_in_float64(one_process, group.job_dir)
+
+
+@pytest.mark.slow
+def test_any_layout_gives_one_result_on_a_dataset_in_colour(
+    workers, bucket, tmp_path, monkeypatch
+):
+    data = write_dataset(tmp_path, train=640, test=100)
+    flags = ("--dataset=prepared", *FLOAT64)
+    for path in filter(pathlib.Path.is_file, data.rglob("*")):
+        bucket.write(f"data/{path.relative_to(data)}", path.read_bytes())
+
+    def train_here(replicas):
+        config = parse_flags(
+            [
+                *(*SMALL, *flags, f"--data_dir={data}"),
+                f"--job_dir={tmp_path / f'1x{replicas}'}",
+                f"--virtual_devices={replicas}",
+            ]
+        )
+        train_only(config)
+        return config.job_dir
+
+    in_memory = pathlib.Path(train_here(1))
+    monkeypatch.setattr(images, "memory_bytes", lambda: 0)
+    assert_equal_in_float64(in_memory, pathlib.Path(train_here(4)))
+    hosts = free_hosts(2)
+    for index in range(2):
+        # Each machine has a copy of its own.
+        workers.start(
+            index,
+            hosts,
+            (*flags, "--data_dir=gs://bucket/data"),
+            module="tests.tools.disk_job",
+            XDG_CACHE_HOME=str(tmp_path / f"machine-{index}"),
+        )
+    assert workers.codes() == [0, 0], workers.all_said()
+    assert_equal_in_float64(in_memory, workers.job_dir)
 
 
 @pytest.mark.slow

@@ -6,10 +6,15 @@ _LONG = (
     "tests/unit/test_sdist.py",
     "tests/unit/test_benchmarks.py",
     "tests/unit/test_job.py",
+    "tests/unit/data/test_damage.py",
     "tests/unit/job_dir/bucket/test_session.py",
 )
 # Tests that look at one thing, which takes long to make.
-_TOGETHER = ("tests/e2e/test_tensorboard.py", "tests/unit/test_sdist.py")
+_TOGETHER = (
+    "tests/e2e/test_tensorboard.py",
+    "tests/unit/test_sdist.py",
+    "tests/unit/data/test_damage.py",
+)
 
 
 def longest_first(items, processes):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import threading
+from unittest import mock
 
 from tests.tools import deadline
 from trainer.config import TrainConfig
@@ -33,6 +34,18 @@ def small_job(**settings):
         "summary_steps": 5,
     }
     return TrainConfig(**{**defaults, **settings})
+
+
+def train_only(config, **settings):
+    """Trains as `train_and_evaluate`; draws and exports nothing at the end.
+
+    That takes longer than the steps of a small job, and does not count as its
+    end.
+    """
+    from trainer import job
+
+    with mock.patch.object(job, "_finish"):
+        job.train_and_evaluate(config, **settings)
 
 
 def metrics_path(config):

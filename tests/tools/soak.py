@@ -4,6 +4,7 @@
     python -m tests.tools.soak --kills=40 --bucket
     python -m tests.tools.soak --kills=40 --workers=2
     python -m tests.tools.soak --kills=100 --replicas 4 --signals SIGTERM
+    python -m tests.tools.soak --kills=40 --dataset=data/photos
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
@@ -12,6 +13,10 @@ TensorBoard's own reader step for step, pictures byte for byte. In a bucket,
 objects of others lie among those of the job, and every other job is in a
 prefix below that of one before it, on the same machine: none of theirs may be
 touched. Differences are printed, and make the exit code 1.
+
+With `--dataset` the jobs train on what `vae-data prepare` made. Those that are
+killed read it from the disk at each step, and have fetched it from the bucket
+if there is one; the untouched ones hold it in memory.
 """
 
 import argparse
@@ -51,7 +56,6 @@ CHECKPOINT_STEPS, KEPT = 7, 3
 # checkpoints of the others with, whenever a signal had them saved.
 EVERY_STEP = ("--checkpoint_steps=1", "--keep_checkpoints=1000")
 FLAGS = (
-    "--dataset=synthetic",
     "--train_examples=640",
     "--test_examples=400",
     "--batch_size=32",
@@ -62,6 +66,9 @@ FLAGS = (
     "--steps_per_call=2",
     "--cluster_timeout_seconds=30",
 )
+DRAWN = ("--dataset=synthetic",)
+# The modules that train: with images in memory, and on the disk.
+IN_MEMORY, ON_DISK = "trainer.task", "tests.tools.disk_job"
 SAME_FILES = (
     "plots/generated.png",
     "plots/reconstructions.png",
@@ -116,9 +123,16 @@ class Tally:
 
 
 class Life:
-    """The processes of a job, one a worker, from their start to their end."""
+    """The processes of a job, one a worker, from their start to their end.
 
-    def __init__(self, place, flags, workers):
+    Args:
+        place: a `LocalPlace` or a `BucketPlace`.
+        command: tuple of str, the module that trains and its flags.
+        workers: how many processes.
+    """
+
+    def __init__(self, place, command, workers):
+        module, *flags = command
         self._job_dir = place.folder
         self._lines = []
         self._trains = threading.Event()
@@ -132,7 +146,7 @@ class Life:
             location = f"/dev/null/{index}" if index else place.location
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "trainer.task"),
+                    *(sys.executable, "-m", module),
                     *(f"--job_dir={location}", *flags),
                 ],
                 cwd=ROOT,
@@ -356,13 +370,13 @@ def differences(one, other):
     return found + leftovers
 
 
-def finish(place, flags, workers):
+def finish(place, command, workers):
     """Runs a job to its end.
 
     Raises:
         RuntimeError: it ended badly.
     """
-    life = Life(place, flags, workers)
+    life = Life(place, command, workers)
     codes = life.wait(deadline.SECONDS)
     if codes != [0] * workers:
         raise RuntimeError(f"{place.name} exited {codes}:\n{life.output}")
@@ -388,13 +402,13 @@ def place_of(number, job_dir, server):
 
 
 def torture(
-    place, flags, workers, replicas, signals, kills, rng, tally, lock, advance,
-    patience,
+    place, command, workers, replicas, signals, kills, rng, tally, lock,
+    advance, patience,
 ):  # fmt: skip
     """Kills a job `kills` times, and then lets it end."""
     done = 0
     while done < kills:
-        life = Life(place, flags, workers)
+        life = Life(place, command, workers)
         shares = [share for share, _ in WAITS.values()]
         (what,) = rng.choices(list(WAITS), shares)
         life.wait_for(what)
@@ -437,8 +451,32 @@ def torture(
                     f"{phase} ended in {codes} after {seconds:.1f} s:\n"
                     f"{life.output}"
                 )
-    finish(place, flags, workers)
+    finish(place, command, workers)
     return done
+
+
+def commands_of(dataset, server):
+    """Returns how to start untouched jobs, and those that are killed.
+
+    Args:
+        dataset: `pathlib.Path` of a prepared dataset; None for drawn images.
+        server: the `gcs.Server` that gets a copy of it; None: none does.
+
+    Returns:
+        Two tuples of str: a module, and its flags for the data.
+    """
+    if dataset is None:
+        return (IN_MEMORY, *DRAWN), (IN_MEMORY, *DRAWN)
+    place = dataset
+    if server is not None:
+        for path in filter(pathlib.Path.is_file, dataset.rglob("*")):
+            name = f"dataset/{path.relative_to(dataset)}"
+            server.write(name, path.read_bytes())
+        place = f"gs://{server.name}/dataset"
+    return (
+        (IN_MEMORY, "--dataset=prepared", f"--data_dir={dataset}"),
+        (ON_DISK, "--dataset=prepared", f"--data_dir={place}"),
+    )
 
 
 def soak(
@@ -451,6 +489,7 @@ def soak(
     workers=1,
     signals=SIGNALS,
     patience=1,
+    dataset=None,
 ):
     """Kills jobs until enough kills have happened; returns a `Tally`.
 
@@ -466,6 +505,8 @@ def soak(
         signals: names of those to kill with.
         patience: the seconds that an end may take are that many times as
             many; for a machine that others load as well.
+        dataset: `pathlib.Path` of a prepared dataset to train on; None for
+            drawn images.
     """
     tally, lock = Tally(), threading.Lock()
     if workers > 1:
@@ -476,9 +517,10 @@ def soak(
         for count in replica_counts
     }
     untouched = {count: folder / f"untouched-{count}" for count in flags_of}
+    calm, killed = commands_of(dataset, server)
     for count, job_dir in untouched.items():
-        flags = (*flags_of[count], *EVERY_STEP)
-        finish(LocalPlace(job_dir), flags, workers)
+        command = (*calm, *flags_of[count], *EVERY_STEP)
+        finish(LocalPlace(job_dir), command, workers)
     numbers = iter(range(10**6))
     left = kills
 
@@ -498,7 +540,7 @@ def soak(
                 place = place_of(number, job_dir, server)
                 done = torture(
                     place,
-                    flags_of[count],
+                    (*killed, *flags_of[count]),
                     workers,
                     workers * count,
                     signals,
@@ -582,6 +624,9 @@ def main():
     parser.add_argument(
         "--signals", nargs="+", choices=SIGNALS, default=SIGNALS
     )
+    parser.add_argument(
+        "--dataset", type=pathlib.Path, help="what vae-data prepare made"
+    )
     arguments = parser.parse_args()
     # Its reader warns of each restart that it finds in the events.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
@@ -600,6 +645,7 @@ def main():
             server if arguments.bucket else None,
             arguments.workers,
             arguments.signals,
+            dataset=arguments.dataset and arguments.dataset.resolve(),
         )
     print(report(tally))
     return 1 if tally.differences else 0

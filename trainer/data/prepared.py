@@ -14,7 +14,7 @@ from trainer.errors import DataError, DataUnavailableError
 NAME = "prepared"
 
 
-def read(folder):
+def read(folder, *, is_copy=False):
     """Returns the `Dataset` of a folder that `vae-data prepare` made.
 
     What fits into a quarter of the memory is read now; the rest is read when
@@ -22,12 +22,13 @@ def read(folder):
 
     Args:
         folder: str or path, a folder of this machine.
+        is_copy: bool, as of `records.open_dataset`.
 
     Raises:
         DataUnavailableError: there is no dataset.
         DataError: it is damaged, or has no test set.
     """
-    return of_stored(records.open_dataset(folder))
+    return of_stored(records.open_dataset(folder, is_copy=is_copy))
 
 
 def of_stored(dataset):
@@ -95,11 +96,7 @@ def read_bucket(store, objects, most_gib, console, stop):
     digest = manifest.digest(content)[:16]
     folder = places.cache_folder() / "data" / f"{name}-{digest}"
     with shared_folder.hold(folder, console, stop):
-        missing = {
-            file: info
-            for file, info in promised.files.items()
-            if not _is_there(folder / file, info.bytes)
-        }
+        missing = _missing(folder, promised, stop)
         _refuse_too_much(folder, promised, missing, most_gib, store)
         for file in missing:
             if file not in objects:
@@ -121,7 +118,7 @@ def read_bucket(store, objects, most_gib, console, stop):
         path = folder / manifest.NAME
         if not path.is_file() or path.read_bytes() != content:
             files.write_atomically(path, content)
-        stored = records.open_dataset(folder)
+        stored = records.open_dataset(folder, is_copy=True)
     return of_stored(stored)
 
 
@@ -148,8 +145,19 @@ def _title(made):
     return NAME
 
 
-def _is_there(path, size):
-    return path.is_file() and path.stat().st_size == size
+def _missing(folder, promised, stop):
+    """Returns the `FileInfo` by name of those that are still to be fetched."""
+    # A start that was killed before this one has left files that nobody has
+    # checked.
+    are_checked = (folder / manifest.NAME).exists()
+    missing = {}
+    for file, info in promised.files.items():
+        stop.check()
+        path = folder / file
+        is_there = path.is_file() and path.stat().st_size == info.bytes
+        if not (is_there and (are_checked or _sha256(path) == info.sha256)):
+            missing[file] = info
+    return missing
 
 
 def _sha256(path):

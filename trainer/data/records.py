@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 
 from trainer.data import manifest, shards, shared_folder
-from trainer.data.shards import ADVICE, Shard
+from trainer.data.shards import ADVICE, DamagedFileError, Shard
 from trainer.errors import DataError, DataUnavailableError
 
 # A terabyte is 16,000 shards; a process may often open 1,024 files.
@@ -24,7 +24,7 @@ _RECORDS_A_THREAD = 64
 _IOV_MAX = 1024
 
 
-def open_dataset(folder):
+def open_dataset(folder, *, is_copy=False):
     """Opens a dataset in a folder of this machine.
 
     It reads `dataset.json` and compares the sizes of the files, which costs
@@ -32,6 +32,9 @@ def open_dataset(folder):
 
     Args:
         folder: str or path.
+        is_copy: bool, whether the files were fetched from a bucket. One that
+            is found damaged is removed then, so that the next start fetches
+            it again.
 
     Returns:
         A `StoredDataset`.
@@ -55,7 +58,8 @@ def open_dataset(folder):
                 f"{path} has {size:,} bytes, but dataset.json promises "
                 f"{info.bytes:,}; {ADVICE}."
             )
-    return StoredDataset(folder, promised, manifest.digest(content), kept)
+    digest = manifest.digest(content)
+    return StoredDataset(folder, promised, digest, kept, is_copy)
 
 
 def read_manifest(folder):
@@ -108,13 +112,13 @@ class StoredDataset:
             `"validation"` and `"test"` those that are there.
     """
 
-    def __init__(self, folder, promised, digest, kept):
+    def __init__(self, folder, promised, digest, kept, is_copy):
         self.folder = folder
         self.manifest = promised
         self.digest = digest
         self._kept = kept
         self.splits = {
-            name: StoredSplit(folder, promised, name, kept)
+            name: StoredSplit(folder, promised, name, kept, is_copy)
             for name in promised.splits
         }
 
@@ -149,13 +153,14 @@ class StoredSplit:
         image_shape: (height, width, channels).
     """
 
-    def __init__(self, folder, promised, name, kept):
+    def __init__(self, folder, promised, name, kept, is_copy):
         self._kept = kept
         self.count = promised.splits[name].count
         self.image_shape = promised.image_shape
         self._folder = folder
         self._manifest = promised
         self._name = name
+        self._is_copy = is_copy
         self._split = promised.splits[name]
         self._lock = threading.Lock()
         # The one that was used last stands at the end.
@@ -176,7 +181,7 @@ class StoredSplit:
         classes = len(self._manifest.class_names)
         if not classes:
             return None
-        with self._lock:
+        with self._lock, shards.damage_of(is_copy=self._is_copy):
             if self._labels is None:
                 name = manifest.labels_name(self._name)
                 labels = self._load(name, manifest.LABEL)
@@ -225,20 +230,8 @@ class StoredSplit:
             raise IndexError(f"{self._name} has {self.count} records")
         images = np.empty((len(indices), *self.image_shape), np.uint8)
         order = np.argsort(indices, kind="stable")
-        parts = min(_THREADS, max(1, len(order) // _RECORDS_A_THREAD))
-        expected = self._checksums()
-        if parts == 1:
-            self._read_sorted(indices, order, images, expected)
-            return images
-        reads = [
-            self._threads().submit(
-                self._read_sorted, indices, part, images, expected
-            )
-            for part in np.array_split(order, parts)
-        ]
-        concurrent.futures.wait(reads)
-        for read in reads:
-            read.result()
+        with shards.damage_of(is_copy=self._is_copy):
+            self._read_in_parts(indices, order, images)
         return images
 
     def close(self):
@@ -248,6 +241,23 @@ class StoredSplit:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
+
+    def _read_in_parts(self, indices, order, images):
+        """Reads the records `indices[order]`, in threads if they are many."""
+        parts = min(_THREADS, max(1, len(order) // _RECORDS_A_THREAD))
+        expected = self._checksums()
+        if parts == 1:
+            self._read_sorted(indices, order, images, expected)
+            return
+        reads = [
+            self._threads().submit(
+                self._read_sorted, indices, part, images, expected
+            )
+            for part in np.array_split(order, parts)
+        ]
+        concurrent.futures.wait(reads)
+        for read in reads:
+            read.result()
 
     def _read_sorted(self, indices, order, images, expected):
         """Reads the records `indices[order]`, which ascend, into `images`."""
@@ -270,12 +280,12 @@ class StoredSplit:
             for index, row in enumerate(run, first):
                 found = google_crc32c.value(row.tobytes())
                 if found != expected[index]:
-                    path = self._path(shard)
-                    raise DataError(
-                        f"{path} is damaged at record "
+                    raise DamagedFileError(
+                        self._path(shard),
+                        "is damaged at record "
                         f"{index % self._split.records_per_shard} (image "
                         f"{index} of {self._name}: CRC32C {found:08x}, "
-                        f"expected {expected[index]:08x}); {ADVICE}."
+                        f"expected {expected[index]:08x})",
                     )
             start = stop
 
@@ -319,9 +329,8 @@ class StoredSplit:
         except OSError as error:
             raise shards.unreadable(path, error) from error
         if hashlib.sha256(content).hexdigest() != info.sha256:
-            raise DataError(
-                f"{path} is damaged (its SHA-256 is not that of "
-                f"dataset.json); {ADVICE}."
+            raise DamagedFileError(
+                path, "is damaged (its SHA-256 is not that of dataset.json)"
             )
         header = manifest.npy_header((self.count,), dtype)
         if not content.startswith(header):

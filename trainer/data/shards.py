@@ -1,5 +1,6 @@
 """One file of images of a dataset on disk, and what is said of a bad one."""
 
+import contextlib
 import errno
 import os
 
@@ -13,6 +14,49 @@ ADVICE = (
     "fetch or prepare the dataset again; vae-data verify names all that is "
     "damaged"
 )
+
+
+class DamagedFileError(DataError):
+    """A file of a dataset is not what `dataset.json` says, or not there.
+
+    Args:
+        path: `pathlib.Path` of the file.
+        found: str, what it is: "is cut at record 2".
+    """
+
+    def __init__(self, path, found):
+        super().__init__(f"{path} {found}; {ADVICE}.")
+        self.path, self.found = path, found
+
+
+@contextlib.contextmanager
+def damage_of(*, is_copy):
+    """Removes a file that is found damaged in the block, if it is a copy.
+
+    Args:
+        is_copy: bool, whether it was fetched, and is again when it is missing.
+
+    Raises:
+        DataError: there was one.
+    """
+    try:
+        yield
+    except DamagedFileError as error:
+        if not (is_copy and _removed(error.path)):
+            raise
+        raise DataError(
+            f"{error.path} {error.found}; this copy of what is in the bucket "
+            "was removed: run the same command again, which fetches it anew."
+        ) from error
+
+
+def _removed(path):
+    """Whether a file could be removed; not from a folder that is read-only."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 class Shard:
@@ -60,9 +104,7 @@ class Shard:
                 raise unreadable(self._path, error) from error
             if not count:
                 at = (offset - self._offset) // self._record_bytes
-                raise DataError(
-                    f"{self._path} is cut at record {at}; {ADVICE}."
-                )
+                raise DamagedFileError(self._path, f"is cut at record {at}")
             offset, left = offset + count, left - count
             while views and count >= len(views[0]):
                 count -= len(views.pop(0))
@@ -75,18 +117,19 @@ class Shard:
 
 
 def exchanged(path):
-    """Returns the `DataError` of a file with another array than promised."""
-    return DataError(
-        f"{path} is another file than dataset.json promises: it begins with "
-        f"the header of another array; {ADVICE}."
+    """Returns the error of a file with another array than promised."""
+    return DamagedFileError(
+        path,
+        "is another file than dataset.json promises: it begins with the "
+        "header of another array",
     )
 
 
 def unreadable(path, error):
     """Returns the `DataError` of a file that an `OSError` keeps from us."""
     if error.errno == errno.ENOENT:
-        return DataError(
-            f"{path} is missing, but dataset.json promises it; {ADVICE}."
+        return DamagedFileError(
+            path, "is missing, but dataset.json promises it"
         )
     return DataError(
         f"{path} cannot be read ({shown(error.strerror)}); see that the "

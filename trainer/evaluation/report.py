@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.images import faults_of
 from trainer.data.order import binary_images
 from trainer.distributed.calls import Workers
 from trainer.evaluation import log_likelihood as log_likelihood_lib
@@ -40,7 +41,10 @@ def figures(vae, config, data, samples, repeats, console, stop):
     evaluator = Evaluator(
         vae, config, tf.distribute.get_strategy(), images, Workers(stop)
     )
-    with console.image_bar("Evaluating", len(images)) as advance:
+    with (
+        faults_of(images),
+        console.image_bar("Evaluating", len(images)) as advance,
+    ):
         evaluation = evaluator.run(advance)
     metrics = evaluation.metrics
     values = math.prod(data.image_shape)
@@ -112,6 +116,29 @@ def _bits_per_dimension(likelihood, elbo, log_likelihood, values):
     return -nats / (values * math.log(2))
 
 
+class _DrawnImages:
+    """Binary images as training sees them, at a step that it does not have.
+
+    They are drawn when they are asked for: the grey ones may lie on a disk.
+
+    Args:
+        images: uint8 array, or `StoredImages`, of shape (N, height, width,
+            channels).
+        seed: int, the job's seed.
+    """
+
+    def __init__(self, images, seed):
+        self._images, self._seed = images, seed
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, wanted):
+        """Returns uint8 images of a slice, 0 or 255."""
+        grey = self._images[wanted]
+        return binary_images(grey, self._seed, 0, wanted.start).numpy()
+
+
 def _classifiers(vae, config, data, console, stop):
     """Returns how well classes can be read off the posterior means."""
     accuracies = {"linear_probe": None, "nearest_neighbors": None}
@@ -135,8 +162,7 @@ def _classifiers(vae, config, data, console, stop):
         return accuracies
     train_images = data.train_images
     if config.binarize == "dynamic":
-        # As training sees them, at a step that it does not have.
-        train_images = binary_images(train_images, config.seed, 0, 0).numpy()
+        train_images = _DrawnImages(train_images, config.seed)
     both = train_images, data.test_images
     with console.image_bar("Encoding", sum(map(len, both))) as advance:
         means = [

@@ -7,18 +7,22 @@ import pytest
 
 import trainer
 from tests.tools.commands import run_command
+from tests.tools.datasets import prepare
 from tests.tools.idx import write_idx_folder
-from tests.tools.small_jobs import small_job
+from tests.tools.images import noise
+from tests.tools.small_jobs import small_job, train_only
 from trainer import evaluation
+from trainer.data import images as images_lib, prepared
+from trainer.data.order import binary_images
 from trainer.evaluation import report
-from trainer.job import train_and_evaluate
+from trainer.model.trained import Trained
 
 
 @pytest.fixture(scope="module")
 def job_dir(tmp_path_factory):
     """A trained job; tests write nothing but its evaluation.json."""
     job_dir = tmp_path_factory.mktemp("evaluate") / "job"
-    train_and_evaluate(small_job(job_dir=str(job_dir), beta=0.5))
+    train_only(small_job(job_dir=str(job_dir), beta=0.5))
     return job_dir
 
 
@@ -133,7 +137,7 @@ def test_data_without_labels_has_no_accuracies(tmp_path):
     for path in (tmp_path / "idx").glob("*labels*"):
         path.unlink()
     job_dir = tmp_path / "job"
-    train_and_evaluate(
+    train_only(
         small_job(
             job_dir=str(job_dir),
             dataset="idx",
@@ -191,9 +195,7 @@ def test_black_and_white_pixels_have_a_probability():
 def test_other_likelihoods_are_evaluated_as_what_they_are(
     tmp_path, settings, likelihood
 ):
-    train_and_evaluate(
-        small_job(job_dir=str(tmp_path), max_steps=2, **settings)
-    )
+    train_only(small_job(job_dir=str(tmp_path), max_steps=2, **settings))
     code, _, err = command(
         tmp_path, "--importance_samples=1", "--importance_repeats=20"
     )
@@ -210,6 +212,34 @@ def test_other_likelihoods_are_evaluated_as_what_they_are(
     assert found["data"]["train_examples"] == (
         267 if "binarize" in settings else 320
     )
+
+
+def test_a_test_image_that_is_damaged_on_the_disk_is_a_sentence(
+    job_dir, tmp_path, monkeypatch
+):
+    arrays = {"x_train": np.zeros((9, 28, 28), np.uint8)}
+    np.savez(tmp_path / "a.npz", **arrays, x_test=arrays["x_train"])
+    folder = prepare(tmp_path / "a.npz", tmp_path / "set", size=(28, 28))
+    path = folder / "test" / "images-00000-of-00001.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
+    data = prepared.read(folder)
+    monkeypatch.setattr(Trained, "data", lambda *_: data)
+    code, _, err = command(job_dir, "--importance_samples=0")
+    assert code == 1
+    assert err.startswith(f"ERROR: {path} is damaged at record 8 (image 8")
+    assert err.count("\n") == 1
+
+
+def test_binary_images_are_drawn_one_by_one_as_all_at_once():
+    grey = noise(0, 30 * 8, 8).reshape(30, 8, 8, 3)
+    drawn = report._DrawnImages(grey, seed=3)
+    found = np.concatenate(
+        [drawn[start : start + 7] for start in range(0, 30, 7)]
+    )
+    expected = binary_images(grey, 3, 0, 0).numpy()
+    np.testing.assert_array_equal(found, expected)
+    assert len(drawn) == 30
 
 
 def test_without_scikit_learn_there_are_no_accuracies(job_dir, monkeypatch):
@@ -230,7 +260,7 @@ def test_without_scikit_learn_there_are_no_accuracies(job_dir, monkeypatch):
 
 def test_a_model_in_bfloat16_has_accuracies_too(tmp_path):
     job_dir = tmp_path / "job"
-    train_and_evaluate(
+    train_only(
         small_job(job_dir=str(job_dir), mixed_precision="bfloat16", max_steps=2)
     )
     code, _, err = command(job_dir, "--importance_samples=0")

@@ -1,4 +1,4 @@
-"""Pictures as people have them, and as nobody should: 50 files, a line each."""
+"""Pictures as people have them, and as nobody should: 75 files, a line each."""
 
 import io
 import struct
@@ -6,13 +6,14 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.tools.images import encoded, noise, png, settings
 from trainer.data.preparing import decoding
 from trainer.data.preparing.decoding import BadImageError
 
 RED = (200, 30, 10)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # Four quarters that tell every turn and every mirror image from each other.
 QUARTERS = [[RED, (10, 200, 30)], [(30, 10, 200), (90, 90, 90)]]
 
@@ -52,22 +53,58 @@ def chunk(kind, data):
     )
 
 
-def bomb(width, height):
-    """A PNG that promises many pixels, in a few hundred bytes."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+def raw_png(rows, bits, kind, *, size=(4, 4), interlaced=0, more=b""):
+    """A PNG as no library writes it.
+
+    Args:
+        rows: bytes of its rows, each behind the number of its filter.
+        bits: int, of a channel.
+        kind: int, 0 for grey, 2 for RGB, 6 for RGBA.
+        size: tuple of int, (width, height).
+        interlaced: int, 1 if it is.
+        more: bytes of chunks before the pixels.
+    """
+    head = struct.pack(">IIBBBBB", *size, bits, kind, 0, 0, interlaced)
     return b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
             chunk(b"IHDR", head),
-            chunk(b"IDAT", zlib.compress(bytes(1000))),
+            more,
+            chunk(b"IDAT", zlib.compress(rows)),
             chunk(b"IEND", b""),
         ]
     )
 
 
-def animated():
+def bomb(width, height):
+    """A PNG that promises many pixels, in a few hundred bytes."""
+    return raw_png(bytes(1000), 8, 2, size=(width, height))
+
+
+def expanding(kind):
+    """A PNG with a chunk of text that becomes 64 MB."""
+    more = chunk(kind, b"name\0\0" + zlib.compress(bytes(64 << 20)))
+    return raw_png(b"\0\1\1\1\1" * 4, 8, 0, more=more)
+
+
+def wrong_crc(kind):
+    """A PNG with a chunk whose CRC is another."""
+    content = bytearray(encoded(plain()))
+    at = content.index(kind)
+    (size,) = struct.unpack(">I", content[at - 4 : at])
+    content[at + 4 + size] ^= 1
+    return bytes(content)
+
+
+def box(brand):
+    """The beginning of a file of the HEIF family."""
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + bytes(99)
+
+
+def animated(kind, **options):
     first, second = plain(), plain(colour=(0, 0, 255))
-    return encoded(first, "GIF", save_all=True, append_images=[second])
+    options = {"save_all": True, "append_images": [second], **options}
+    return encoded(first, kind, **options)
 
 
 def with_exif(content):
@@ -84,7 +121,30 @@ ODD = {
     "TIFF": (encoded(plain(), "TIFF"), RED),
     "TIFF, LZW": (encoded(plain(), "TIFF", compression="tiff_lzw"), RED),
     "GIF": (encoded(plain(), "GIF"), RED),
-    "animated GIF": (animated(), RED),
+    "animated GIF": (animated("GIF"), RED),
+    "animated WebP": (animated("WEBP", lossless=True), RED),
+    "animated PNG": (animated("PNG"), RED),
+    "TIFF of two pages": (animated("TIFF"), RED),
+    "progressive JPEG": (
+        encoded(plain(), "JPEG", quality=95, progressive=True), RED
+    ),
+    "JPEG with an ICC profile": (
+        encoded(plain(), "JPEG", quality=95, icc_profile=SRGB), RED
+    ),
+    "JPEG with garbage as ICC profile": (
+        encoded(plain(), "JPEG", quality=95, icc_profile=b"x" * 70000), RED
+    ),
+    "YCbCr TIFF": (encoded(plain("YCbCr", (9, 128, 128)), "TIFF"), (9,)),
+    "16 bit RGB": (raw_png((b"\0" + b"\x80\0" * 12) * 4, 16, 2), (128,)),
+    "16 bit RGBA, clear": (
+        raw_png((b"\0" + (b"\x80\0" * 3 + b"\0\0") * 4) * 4, 16, 6), (255,)
+    ),
+    "2 bit grey": (raw_png(b"\0\xaa" * 4, 2, 0), (170,)),
+    "interlaced PNG": (
+        raw_png(b"\0\x4d", 8, 0, size=(1, 1), interlaced=1), (77,)
+    ),
+    "PNG with a wrong CRC beside whole pixels": (wrong_crc(b"IDAT"), RED),
+    "PNG with more pixels than it says": (raw_png(bytes(1 << 20), 8, 0), (0,)),
     "CMYK JPEG": (encoded(plain("CMYK", (0, 217, 242, 55)), "JPEG"), RED),
     "CMYK TIFF": (encoded(plain("CMYK", (0, 217, 242, 55)), "TIFF"), RED),
     "palette": (palette(), RED),
@@ -132,6 +192,21 @@ BAD = {
     "JPEG, cut in its header": (
         encoded(plain(), "JPEG")[:30], "it is a damaged JPEG|it is damaged"
     ),
+    "progressive JPEG, cut": (
+        encoded(
+            Image.fromarray(noise(0, 64, 64)), "JPEG", progressive=True
+        )[:2500],
+        "it is damaged",
+    ),
+    "PNG with a wrong CRC": (wrong_crc(b"IHDR"), "it is a damaged PNG"),
+    "PNG with a text that expands": (expanding(b"zTXt"), "too large"),
+    "PNG with a profile that expands": (expanding(b"iCCP"), "too large"),
+    "HEIC": (box(b"heic"), "no picture of a known format"),
+    "AVIF": (box(b"avif"), "no picture of a known format"),
+    "PDF": (b"%PDF-1.4", "no picture of a known format"),
+    "Photoshop": (b"8BPS\0\1" + bytes(40), "no picture of a known format"),
+    "XML": (b"<?xml version='1.0'?><svg/>", "no picture of a known format"),
+    "zip file": (b"PK\5\6" + bytes(18), "no picture of a known format"),
     "WebP, cut": (encoded(plain(), "WEBP")[:30], "it is"),
     "GIF, cut": (encoded(plain(), "GIF")[:20], "it is"),
     "BMP, cut": (encoded(plain(), "BMP")[:70], "it is damaged"),
@@ -273,5 +348,6 @@ def test_the_limit_is_looked_at_before_anything_is_decoded():
 
 def test_an_archive_of_nothing_but_text_does_not_look_like_images():
     for content, _ in ODD.values():
-        assert decoding.looks_like_image(content[:16])
-    assert not decoding.looks_like_image(b"# README\n")
+        assert decoding.looks_like_image(content[: decoding.START_BYTES])
+    for text in (b"# README\n", b"BMW and other makes of cars", b"GIF8", b"BM"):
+        assert not decoding.looks_like_image(text)

@@ -1,14 +1,18 @@
 """Whatever images come in: the same images come out, or one sentence."""
 
 import bz2
+import errno
 import gzip
 import io
 import json
 import lzma
 import os
 import pickle
+import shutil
+import socket
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -20,6 +24,8 @@ from tests.tools.idx import idx_bytes, write_idx_folder
 from tests.tools.images import noise, png, write_classes
 from trainer.data import records
 from trainer.data.preparing import sources, spool
+from trainer.data.preparing.decoding import BadImageError
+from trainer.data.preparing.listing import Refused
 from trainer.errors import DataError, DataUnavailableError
 
 
@@ -129,10 +135,60 @@ def test_pictures_are_known_by_their_content_and_others_left_out(
     (folder / "cat" / "notes.txt").write_text("a cat")
     (folder / "cat" / "._0.png").write_bytes(b"what a Mac leaves")
     (folder / ".DS_Store").write_bytes(b"the same")
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0 what Windows leaves")
+    (folder / "desktop.ini").write_text("the same")
+    (folder / "cat" / "BMW.txt").write_text("BMW and other makes of cars")
+    (folder / "cat" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    (folder / "cat" / "a.svg").write_text("<svg/>")
+    write_zip(folder / "cat" / "more.zip", {"0.png": png(7)})
     found = listed(folder)
     assert len(found) == 4
-    assert (found.ignored_count, len(found.ignored)) == (3, 3)
-    assert "left out: 3 (" in sources.ignored_sentence(found)
+    assert (found.ignored_count, len(found.ignored)) == (9, 9)
+    assert "left out: 9 (" in sources.ignored_sentence(found)
+
+
+def test_names_that_differ_in_case_are_different_names(tmp_path, listed):
+    folder = tmp_path / "source"
+    for number, name in enumerate(("Cat/a.png", "cat/a.png", "cat/A.PNG")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(number))
+    found = listed(folder)
+    assert (found.class_names, len(found)) == (("Cat", "cat"), 3)
+
+
+def test_a_zip_of_windows_has_folders(tmp_path, listed):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in (
+            r"cat\0.png",
+            r"dog\0.png",
+            "dog\\",
+            r"cat\..\..\evil.png",
+        ):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 0
+            archive.writestr(info, png(0) if name.endswith("g") else b"")
+    found = listed(tmp_path / "a.zip")
+    assert sorted(map(found.name_of, range(len(found)))) == [
+        "cat/0.png",
+        "cat/evil.png",
+        "dog/0.png",
+    ]
+    assert found.class_names == ("cat", "dog")
+    assert Refused("its path leads out") in found.locators
+
+
+def test_only_the_beginning_of_what_is_no_picture_is_unpacked(
+    tmp_path, listed, monkeypatch
+):
+    # Each would become 32 MB.
+    members = {f"{number}.bin": bytes(32 << 20) for number in range(2)}
+    path = write_zip(tmp_path / "a.zip", {**members, "without": png(0)})
+    tracemalloc.start()
+    found = listed(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), found.ignored_count) == (1, 2)
+    assert peak < 8 << 20
 
 
 def test_a_folder_without_classes_has_no_labels(tmp_path, listed):
@@ -163,6 +219,11 @@ def test_what_is_not_clear_is_refused(paths, said, tmp_path, listed):
 def odd_files(folder, outside):
     """Makes files that no one should read, each with what is said of it."""
     os.mkfifo(folder / "fifo.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        # Its whole path would be too long for a socket.
+        here = os.open(folder, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{here}/socket.png")
+        os.close(here)
     (folder / "out.png").symlink_to(outside)
     (folder / "nowhere.png").symlink_to(folder / "gone")
     (folder / "round.png").symlink_to(folder / "round.png")
@@ -175,6 +236,7 @@ def odd_files(folder, outside):
     (folder / "folder.png" / "0.jpg").write_text("in a folder like a picture")
     return {
         "fifo.png": "it is no regular file",
+        "socket.png": "it is no regular file",
         "out.png": "it is a link that leads out of the folder",
         "nowhere.png": "it is a link that leads nowhere",
         "round.png": "it is a link that leads nowhere",
@@ -205,6 +267,43 @@ def test_odd_files_are_named_and_can_be_left_out(tmp_path):
     assert left_out["count"] == len(expected)
     assert dict(left_out["first"]).keys() == expected.keys()
     assert len(everything(tmp_path / "set")[0]["train"][0]) == 2
+
+
+def test_what_took_the_place_of_a_picture_is_not_waited_for(tmp_path, listed):
+    folder = write_classes(tmp_path / "source", 1)
+    reader = listed(folder).reader
+    for make in (os.mkfifo, os.mkdir):
+        path = folder / "cat" / "0.png"
+        path.unlink()
+        make(path)
+        with pytest.raises(BadImageError, match=r"no regular|cannot be read"):
+            reader.read("cat/0.png")
+        shutil.move(path, tmp_path / make.__name__)
+        path.write_bytes(png(0))
+
+
+def test_a_picture_that_may_not_be_read_is_a_bad_one(
+    tmp_path, listed, monkeypatch
+):
+    # Root may read all, so the system says it here.
+    reader = listed(write_classes(tmp_path / "source", 1)).reader
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(BadImageError, match=r"cannot be read \(Permission"):
+        reader.read("cat/0.png")
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_an_archive_that_vanishes_is_a_sentence(write, tmp_path, listed):
+    path = write(tmp_path / "archive", {"0.png": png(0)})
+    found = listed(path)
+    reader = pickle.loads(pickle.dumps(found.reader))
+    path.unlink()
+    with pytest.raises(DataError, match=r"archive cannot be read \(No"):
+        reader.read(found.locators[0])
 
 
 def test_what_an_archive_leads_out_with_is_left_where_it_is(tmp_path):
@@ -313,6 +412,10 @@ def renumbered(tar, size):
         ),
         (b"", "nothing that images are taken from"),
         (b"<html>", "nothing that images are taken from"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "nothing that images are taken"),
+        (b"Rar!\x1a\7\0" + bytes(99), "nothing that images are taken from"),
+        (b"\x28\xb5\x2f\xfd" + bytes(99), "nothing that images are taken"),
+        (pickle.dumps([1]), "nothing that images are taken from"),
     ],
 )  # fmt: skip
 def test_a_damaged_tar_is_refused(content, said, tmp_path):
@@ -416,6 +519,17 @@ IMAGES = np.zeros((4, 8, 8), np.uint8)
 def test_arrays_that_are_not_clear_are_refused(arrays, said, tmp_path, listed):
     np.savez(tmp_path / "a.npz", **arrays)
     assert said in refused(listed, tmp_path / "a.npz")
+
+
+def test_an_array_that_unpacks_to_far_more_is_refused(tmp_path, listed):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=IMAGES)
+    content = bytearray(path.read_bytes())
+    # The size that the array promises, in the table of contents.
+    at = content.index(b"PK\1\2") + 24
+    content[at : at + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(content)
+    assert "more than 200 times" in refused(listed, path)
 
 
 def npy(header, content=bytes(64)):

@@ -4,37 +4,24 @@ import json
 import re
 import shutil
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
 
+from tests.tools.colour_jobs import SHAPE, job_on, states_of, write_dataset
 from tests.tools.datasets import prepare
 from tests.tools.images import png
-from tests.tools.small_jobs import rows_of, small_job
+from tests.tools.small_jobs import rows_of, train_only
 from trainer.data import binarize, images as images_lib, prepared, sources
-from trainer.errors import ConfigError, DataError
-from trainer.job import train_and_evaluate
+from trainer.errors import ConfigError, DataError, TrainerError
+from trainer.job import _fingerprint, train_and_evaluate
 from trainer.job_dir import other_data
-from trainer.job_dir.open import JobDir
-
-SHAPE = (12, 8, 3)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A dataset in colour, of sides that differ, in several files."""
-    folder = tmp_path_factory.mktemp("prepared")
-    rng = np.random.default_rng(0)
-    np.savez(
-        folder / "source.npz",
-        x_train=rng.integers(0, 256, (160, *SHAPE), np.uint8),
-        y_train=rng.integers(0, 3, 160),
-        x_test=rng.integers(0, 256, (40, *SHAPE), np.uint8),
-        y_test=rng.integers(0, 3, 40),
-    )
-    return prepare(
-        folder / "source.npz", folder / "data", size=SHAPE[:2], shard=50 * 288
-    )
+    return write_dataset(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
@@ -49,88 +36,23 @@ def on_disk(monkeypatch):
 
 
 def job(tmp_path, folder, name="job", **settings):
-    return small_job(
-        **{
-            "dataset": "auto",
-            "data_dir": str(folder),
-            "job_dir": str(tmp_path / name),
-            "train_examples": 0,
-            "test_examples": 0,
-            "epochs": 2,
-            **settings,
-        }
-    )
-
-
-def state_of(config):
-    job_dir = JobDir(config.job_dir)
-    step = max(int(p.name[5:]) for p in job_dir.checkpoints.iterdir())
-    with np.load(job_dir.checkpoint(step) / "state.npz") as state:
-        return {name: state[name] for name in state.files}
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name], err_msg=name)
+    return job_on(folder, tmp_path / name, **settings)
 
 
 def test_images_on_disk_train_as_those_in_memory_bit_for_bit(
     folder, tmp_path, monkeypatch
 ):
     in_memory = job(tmp_path, folder, "memory")
-    train_and_evaluate(in_memory)
+    train_only(in_memory)
     monkeypatch.setattr(images_lib, "memory_bytes", lambda: 0)
     assert isinstance(
         prepared.read(folder).train_images, images_lib.StoredImages
     )
     on_disk = job(tmp_path, folder, "disk")
     train_and_evaluate(on_disk)
-    assert_same(state_of(in_memory), state_of(on_disk))
+    assert states_of(in_memory) == states_of(on_disk)
     for split in ("train", "test"):
         assert rows_of(in_memory, split) == rows_of(on_disk, split)
-
-
-@pytest.mark.slow
-def test_any_number_of_replicas_reads_the_same_images(
-    folder, tmp_path, on_disk
-):
-    losses = {}
-    for replicas in (1, 4):
-        config = job(
-            tmp_path,
-            folder,
-            f"of-{replicas}",
-            precision="float64",
-            virtual_devices=replicas,
-            summary_steps=1,
-        )
-        train_and_evaluate(config)
-        losses[replicas] = [row["total_loss"] for row in rows_of(config)]
-    np.testing.assert_allclose(losses[1], losses[4], rtol=1e-10)
-
-
-@pytest.mark.slow
-def test_a_record_that_is_damaged_in_mid_run_is_a_sentence_and_loses_nothing(
-    folder, tmp_path, on_disk
-):
-    untouched = job(tmp_path, folder, "untouched", epochs=3)
-    train_and_evaluate(untouched)
-    config = job(tmp_path, folder, epochs=1)
-    train_and_evaluate(config)
-    path = folder / "train" / "images-00001-of-00004.npy"
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[-1] ^= 1
-    path.write_bytes(flipped)
-    with pytest.raises(DataError, match=r"images-00001.* is damaged at record"):
-        train_and_evaluate(job(tmp_path, folder, epochs=3))
-    path.unlink()
-    with pytest.raises(DataError, match="images-00001"):
-        train_and_evaluate(job(tmp_path, folder, epochs=3))
-    path.write_bytes(whole)
-    train_and_evaluate(job(tmp_path, folder, epochs=3))
-    assert_same(state_of(untouched), state_of(config))
 
 
 def test_another_dataset_is_not_what_a_job_began_with(folder, tmp_path, capsys):
@@ -266,13 +188,24 @@ def test_a_folder_of_images_is_prepared_once_and_trained_on(
     assert len(list(cache.iterdir())) == 2
 
 
+def test_workers_know_that_they_have_different_datasets(original, tmp_path):
+    other = write_dataset(tmp_path / "other", seed=1)
+    cluster = types.SimpleNamespace(describe=lambda: "2 CPU replicas")
+    ours, theirs, equal = (
+        _fingerprint({}, prepared.read(each), False, cluster)
+        for each in (original, other, shutil.copytree(original, tmp_path / "c"))
+    )
+    assert ours == equal
+    assert {name for name in ours if ours[name] != theirs[name]} == {"sha256"}
+
+
 def test_a_job_on_images_as_they_lie_there_goes_on(tmp_path, cache):
     path = tmp_path / "images.npz"
     images = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)
     np.savez(path, x_train=images)
     config = job(tmp_path, path, epochs=1)
-    train_and_evaluate(config)
-    train_and_evaluate(job(tmp_path, path, epochs=2))
+    train_only(config)
+    train_only(job(tmp_path, path, epochs=2))
     assert {row["epoch"] for row in rows_of(config, "test")} == {1, 2}
     np.savez(path, x_train=images[:-1])
     with pytest.raises(ConfigError, match=r"dataset\.json"):
@@ -356,6 +289,30 @@ def test_a_damaged_file_of_a_bucket_is_named_and_fetched_when_it_is_whole(
     bucket.write(f"data/{name}", whole)
     data = load(tmp_path, in_bucket, console, stop)
     assert len(data.train_images) == 160
+
+
+def test_a_bucket_that_changed_is_not_asked_while_the_copy_is_whole(
+    in_bucket, bucket, tmp_path, console, stop
+):
+    before = load(tmp_path, in_bucket, console, stop).train_images
+    bucket.write("data/train/images-00000-of-00004.npy", b"other")
+    after = load(tmp_path, in_bucket, console, stop).train_images
+    np.testing.assert_array_equal(before, after)
+
+
+def test_what_a_killed_start_fetched_is_checked_by_the_next_one(
+    in_bucket, bucket, tmp_path, folder, console, stop
+):
+    bucket.fail(403, times=None, match="images-00003-of-00004")
+    with pytest.raises(TrainerError):
+        load(tmp_path, in_bucket, console, stop)
+    (copy,) = (tmp_path / "cache").rglob("images-00002-of-00004.npy")
+    copy.write_bytes(bytes(copy.stat().st_size))
+    bucket.forget_faults()
+    data = load(tmp_path, in_bucket, console, stop)
+    np.testing.assert_array_equal(
+        data.train_images, prepared.read(folder).train_images
+    )
 
 
 def test_a_dataset_that_the_disk_has_no_room_for_is_refused_before_it_starts(

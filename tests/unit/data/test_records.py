@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+from unittest import mock
 
 import google_crc32c
 import numpy as np
@@ -270,6 +271,23 @@ def test_a_manifest_without_an_end_is_not_read_to_it(folder, monkeypatch):
     monkeypatch.setattr(manifest, "MAX_BYTES", 1000)
     with pytest.raises(DataError, match="it has more than 1,000 bytes"):
         records.open_dataset(folder)
+
+
+def test_a_damaged_copy_is_removed_where_that_is_possible(folder, monkeypatch):
+    path = folder / "train" / "crc32c.npy"
+    whole = path.read_bytes()
+    split = records.open_dataset(folder, is_copy=True).splits["train"]
+    path.write_bytes(whole[:-1] + b"x")
+    with monkeypatch.context() as patch:
+        # Root may write anywhere, so the system says it here.
+        patch.setattr(type(path), "unlink", mock.Mock(side_effect=OSError))
+        with pytest.raises(DataError, match=r"is damaged .*; fetch or prepare"):
+            split.read([0])
+    with pytest.raises(DataError, match=r"is damaged .* copy .* was removed"):
+        split.read([0])
+    assert not path.exists()
+    with pytest.raises(DataError, match=r"is missing.* fetches it anew"):
+        split.read([0])
 
 
 def test_a_million_shards_are_refused_before_they_are_named(folder):

@@ -11,6 +11,8 @@ from trainer.errors import DataError
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+# Of the system that a member was packed on.
+_WINDOWS = 0
 _CHECK_EVERY = 1000
 
 
@@ -25,7 +27,10 @@ def list_zip(path, stop):
         if not number % _CHECK_EVERY:
             stop.check()
         name = member.filename
-        if member.is_dir():
+        if member.create_system == _WINDOWS:
+            # What some of its tools put between folders.
+            name = name.replace("\\", "/")
+        if name.endswith("/"):
             continue
         locator = (
             member.header_offset,
@@ -161,6 +166,7 @@ def _is_image(reader, locator):
     if isinstance(locator, Refused):
         return False
     try:
-        return decoding.looks_like_image(reader.read(locator)[:16])
+        start = reader.start(locator, decoding.START_BYTES)
+        return decoding.looks_like_image(start)
     except decoding.BadImageError:
         return False

@@ -42,11 +42,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+START_BYTES = 18
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 _STARTS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
-    b"GIF8": "GIF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
     b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
@@ -58,7 +60,11 @@ class BadImageError(Exception):
 
 
 def looks_like_image(start):
-    """Whether the first 16 bytes of a file are those of a picture."""
+    """Whether the first `START_BYTES` of a file are those of a picture."""
+    if start[:2] == b"BM":
+        # Texts begin so too. Here stands the size of the second header, which
+        # is below 256; a text has no zero byte.
+        return start[15:18] == b"\0\0\0"
     is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return is_webp or any(start.startswith(known) for known in _STARTS)
 

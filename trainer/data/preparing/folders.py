@@ -95,4 +95,4 @@ def _refused_link(root, entry):
 def _starts_like_image(path):
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags), "rb") as file:
-        return decoding.looks_like_image(file.read(16))
+        return decoding.looks_like_image(file.read(decoding.START_BYTES))

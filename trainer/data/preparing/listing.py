@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import stat
 import zlib
 
 import numpy as np
@@ -21,6 +22,8 @@ EXTENSIONS = {
     ".tiff", ".webp",
 }  # fmt: skip
 ANY_SPLIT = -1
+# Of a member of a zip file, what is more than enough for its first bytes.
+_START_STORED = 4096
 # Of a file: no right to read it, and nothing that is read by its bytes.
 _LASTING = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.ELOOP)
 
@@ -121,6 +124,8 @@ class FolderReader:
         try:
             opened = os.open(f"{self._root}/{path}", flags)
             try:
+                if not stat.S_ISREG(os.fstat(opened).st_mode):
+                    raise BadImageError("it is no regular file")
                 return _content_of(opened)
             finally:
                 os.close(opened)
@@ -158,11 +163,16 @@ class RangeReader:
             raise BadImageError("the file ends before it does")
         return content
 
+    def start(self, locator, size):
+        """Returns the first bytes of a range, as many as there are."""
+        number, offset, whole = locator
+        return self._read_at(number, offset, min(size, whole))
+
     def _read_at(self, number, offset, size):
-        if number not in self._files:
-            flags = os.O_RDONLY | os.O_CLOEXEC
-            self._files[number] = os.open(self._paths[number], flags)
         try:
+            if number not in self._files:
+                flags = os.O_RDONLY | os.O_CLOEXEC
+                self._files[number] = os.open(self._paths[number], flags)
             return os.pread(self._files[number], size, offset)
         except OSError as error:
             raise unreadable(self._paths[number], error) from error
@@ -190,8 +200,27 @@ class ZipReader(RangeReader):
         Raises:
             BadImageError: it is damaged, or larger than it says.
         """
-        offset, stored, size, method, crc = locator
+        _, stored, size, _, crc = locator
         _check_size(max(stored, size))
+        content = self._unpacked(locator, stored, size + 1)
+        if len(content) != size:
+            raise BadImageError("it has another size than the zip file says")
+        if zlib.crc32(content) != crc:
+            raise BadImageError("its CRC is not that of the zip file")
+        return content
+
+    def start(self, locator, size):
+        """Returns the first bytes of a member, as many as there are.
+
+        Raises:
+            BadImageError: it is damaged.
+        """
+        stored = locator[1]
+        return self._unpacked(locator, min(stored, _START_STORED), size)
+
+    def _unpacked(self, locator, stored, most):
+        """Returns at most so many bytes of what some stored bytes become."""
+        offset, _, _, method, _ = locator
         header = self._read_at(0, offset, 30)
         if len(header) < 30 or header[:4] != b"PK\3\4":
             raise BadImageError("the zip file has no member where it says")
@@ -199,17 +228,13 @@ class ZipReader(RangeReader):
             header[28:30], "little"
         )
         content = self._read_at(0, offset + 30 + names, stored)
-        if method == 8:
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            try:
-                content = inflate.decompress(content, size + 1)
-            except zlib.error as error:
-                raise BadImageError(f"it is damaged ({error})") from error
-        if len(content) != size:
-            raise BadImageError("it has another size than the zip file says")
-        if zlib.crc32(content) != crc:
-            raise BadImageError("its CRC is not that of the zip file")
-        return content
+        if method == 0:
+            return content
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            return inflate.decompress(content, most)
+        except zlib.error as error:
+            raise BadImageError(f"it is damaged ({error})") from error
 
 
 def unreadable(path, error):
