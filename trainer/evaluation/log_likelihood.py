@@ -126,7 +126,7 @@ def _make_add_samples(vae, config, image_shape):
         ]
     )
     def add_samples(count, proposal, images, first_image, first_page, log_sum):
-        images = tf.cast(images, vae.encoder.compute_dtype) / 255
+        images = tf.cast(images, vae.encoder.variable_dtype) / 255
         z_mean, z_log_var = vae.encode(images)
         for page in first_page + tf.range(tf.cast(count, tf.int64)):
             noise = randomness.normal(

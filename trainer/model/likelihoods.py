@@ -291,6 +291,6 @@ def find(name, version=arithmetic.NEWEST):
         version: int, of the job's arithmetic; before the third, `bce` was of
             probabilities.
     """
-    if name == "bce" and version < arithmetic.BCE_FROM_LOGITS:
+    if name == "bce" and version < arithmetic.EXACT_LOSSES:
         return OF_PROBABILITIES
     return LIKELIHOODS[name]

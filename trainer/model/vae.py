@@ -99,7 +99,8 @@ class VAE(keras.Model):
             self.likelihood = likelihoods.OF_PROBABILITIES
             without_sigmoid = False
         self._gives_pixels = gives == last_layer.PROBABILITIES
-        self._parameters = last_layer.decode(decoder, logits=without_sigmoid)
+        self._is_exact = arithmetic >= arithmetic_lib.EXACT_LOSSES
+        self._parameters = self._make_parameters(without_sigmoid)
         self.hidden_units = HiddenUnits(encoder)
         self.sampler = Sampler(name="sampler")
         self.beta = beta
@@ -121,6 +122,30 @@ class VAE(keras.Model):
             name="reconstruction_loss"
         )
         self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
+
+    def _make_parameters(self, without_sigmoid):
+        """Returns the function from z to the parameters of pixels.
+
+        Their precision is that of the weights.
+        """
+        decoder, dtype = self.decoder, self.encoder.variable_dtype
+        # bfloat16 has a hundred values from 1/2 to 1.
+        sigmoid_apart = (
+            self._is_exact
+            and decoder.compute_dtype != dtype
+            and last_layer.has_logits(decoder)
+        )
+        decode = last_layer.decode(
+            decoder, logits=without_sigmoid or sigmoid_apart
+        )
+
+        def parameters(z):
+            found = tf.cast(decode(z), dtype)
+            if sigmoid_apart and not without_sigmoid:
+                found = tf.sigmoid(found)
+            return found
+
+        return parameters
 
     def build(self, input_shape):
         """Does nothing: the encoder and the decoder come built."""
@@ -183,8 +208,8 @@ class VAE(keras.Model):
             (batch, latent_dim) and (batch, latent_dim), in the precision of
             the weights.
         """
-        images = tf.cast(images, self.encoder.compute_dtype)
-        return self._terms(images, epsilon, *self.encoder(images))
+        inputs = tf.cast(images, self.encoder.compute_dtype)
+        return self._terms(images, inputs, epsilon, *self.encoder(inputs))
 
     def terms_and_fired(self, images, epsilon):
         """Returns what `terms` does, and which hidden units fired.
@@ -197,11 +222,13 @@ class VAE(keras.Model):
             (reconstruction_loss, kl_of_units, z_mean, fired), the last a bool
             tensor of shape (batch, units): see `HiddenUnits`.
         """
-        images = tf.cast(images, self.encoder.compute_dtype)
-        posterior, fired = self.hidden_units.encode(images)
-        return *self._terms(images, epsilon, *posterior), fired
+        inputs = tf.cast(images, self.encoder.compute_dtype)
+        posterior, fired = self.hidden_units.encode(inputs)
+        return *self._terms(images, inputs, epsilon, *posterior), fired
 
-    def _terms(self, images, epsilon, z_mean, z_log_var):
+    def _terms(self, images, inputs, epsilon, z_mean, z_log_var):
+        if not self._is_exact:
+            images = inputs
         if epsilon is not None:
             epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
         z = self.sampler(z_mean, z_log_var, epsilon)
@@ -227,12 +254,9 @@ class VAE(keras.Model):
             Tensor of shape (batch,): -log p(x | z) in nats, less
             `likelihood.log_normalizer`, in the precision of the weights.
         """
-        images, parameters = (
-            tf.cast(value, self.encoder.variable_dtype)
-            for value in (images, self._parameters(z))
-        )
+        images = tf.cast(images, self.encoder.variable_dtype)
         return self.likelihood.loss(
-            images, parameters, *self.likelihood_weights
+            images, self._parameters(z), *self.likelihood_weights
         )
 
     def log_weights(self, images, z_mean, z_log_var, noise):

@@ -199,7 +199,7 @@ def test_a_job_may_have_any_of_them(name):
 
 
 def test_jobs_of_an_earlier_arithmetic_keep_their_cross_entropy():
-    earlier = likelihoods.find("bce", arithmetic.BCE_FROM_LOGITS - 1)
+    earlier = likelihoods.find("bce", arithmetic.EXACT_LOSSES - 1)
     assert earlier is likelihoods.OF_PROBABILITIES
     assert likelihoods.find("bce") is not earlier
     config = TrainConfig(latent_dim=3, reconstruction_loss="bce")
@@ -209,3 +209,25 @@ def test_jobs_of_an_earlier_arithmetic_keep_their_cross_entropy():
         for version in (arithmetic.FIRST, arithmetic.NEWEST)
     ]
     np.testing.assert_allclose(*of_both, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", "logistic"])
+def test_mixed_precision_compares_the_images_as_they_are(loss):
+    """Levels of 1/255 are no numbers of bfloat16, nor are sure sigmoids."""
+    settings = {"latent_dim": 3, "reconstruction_loss": loss}
+    mixed, exact = (
+        build_vae(TrainConfig(**settings, **precision), (8, 8, 1))
+        for precision in ({"mixed_precision": "bfloat16"}, {})
+    )
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)) / 255
+    images = tf.constant(images, tf.float32)
+    z = tf.zeros([4, 3], tf.bfloat16)
+    for vae in (mixed, exact):
+        last = vae.decoder.layers[-1]
+        last.kernel.assign(tf.zeros_like(last.kernel))
+        last.bias.assign([6.0])  # A logit that bfloat16 has.
+    np.testing.assert_allclose(
+        mixed.reconstruction_loss(images, z),
+        exact.reconstruction_loss(images, tf.cast(z, tf.float32)),
+        rtol=1e-6,
+    )
