@@ -159,6 +159,16 @@ class TrainConfig:
         unit="steps",
         minimum=0,
     )
+    patience_epochs: int = setting(
+        0,
+        "end the training when the held-out loss has not been better for so "
+        "many epochs; 0: never",
+        group="Length",
+        role="length",
+        not_tuned="trials would end at other steps by luck",
+        unit="epochs",
+        minimum=0,
+    )
     batch_size: int = setting(
         128,
         "images in a training step, over all replicas together",
@@ -292,6 +302,43 @@ class TrainConfig:
         role="mathematics",
         not_tuned="",
         choices=("constant", "cosine"),
+    )
+    warmup_steps: int = setting(
+        0,
+        "steps over which the learning rate rises from 0 to --learning_rate",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        unit="steps",
+        minimum=0,
+    )
+    clip_norm: float = setting(
+        0.0,
+        "longest gradient, over all weights together: a longer one is scaled "
+        "down; 0: any length",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        minimum=0,
+    )
+    weight_decay: float = setting(
+        0.0,
+        "part of each kernel that a step takes away, times the learning rate "
+        "(AdamW); biases and scales keep theirs",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        minimum=0,
+    )
+    ema: float = setting(
+        0.0,
+        "decay of an average of the weights, for instance 0.999, which is "
+        "what is evaluated, drawn, exported and loaded; 0: no average",
+        group="Optimizer",
+        role="mathematics",
+        not_tuned="",
+        minimum=0,
+        maximum=0.999999,
     )
     seed: int = setting(
         0,

@@ -33,6 +33,12 @@ def refuse(config):
             f"--latent_dim={config.latent_dim}; give at most that, or 0 for "
             "all."
         )
+    if config.patience_epochs and not config.eval_epochs:
+        raise ConfigError(
+            f"--patience_epochs={config.patience_epochs} looks at the held-out "
+            "loss, but --eval_epochs=0 evaluates only at the end; leave one of "
+            "them out."
+        )
     if config.strategy == "none" and config.virtual_devices > 1:
         raise ConfigError(
             "--strategy=none uses one device, but --virtual_devices="

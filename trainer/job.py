@@ -24,7 +24,8 @@ from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.open import open_to_write
-from trainer.model import build as build_lib, export
+from trainer.model import averages, build as build_lib, export
+from trainer.patience import Patience, losses_of
 from trainer.pictures import picture_files
 from trainer.runtime import platform
 from trainer.runtime.console import Console
@@ -108,13 +109,15 @@ def _lead(session):
     report_trial = platform.trial_reporter()
     with open_to_write(config, console, session.stop) as job:
         start, damaged = _find_start(job, config)
-        finished = _is_finished(job, config, start)
+        losses = _losses_before(job, start)
+        finished = _is_finished(job, config, start, losses)
         session.tell(
             "start",
             {
                 "finished": finished,
                 "step": start.step,
                 "due": start.due,
+                "losses": losses,
                 "arithmetic": job.arithmetic(),
             },
             start.variables,
@@ -145,7 +148,7 @@ def _lead(session):
             with contextlib.closing(recorder), session.guard():
                 try:
                     training_lib.run(
-                        session, training, start, watchdog, recorder
+                        session, training, start, losses, watchdog, recorder
                     )
                 except InterruptedJobError:
                     recorder.wait()  # Its message says that all is saved.
@@ -214,7 +217,12 @@ def _follow(session):
         case {"finished": True}:
             peers.wait_for_chief()
             return
-        case {"step": int(step), "due": [*due], "arithmetic": int(arithmetic)}:
+        case {
+            "step": int(step),
+            "due": [*due],
+            "losses": [*losses],
+            "arithmetic": int(arithmetic),
+        }:
             start = Checkpoint(step, tuple(due), None, variables)
         case _:
             raise _no_chief()
@@ -246,7 +254,7 @@ def _follow(session):
         # When stopped, the chief saves, and then says how it went.
         contextlib.suppress(InterruptedJobError),
     ):
-        training_lib.run(session, training, start, watchdog)
+        training_lib.run(session, training, start, losses, watchdog)
     peers.wait_for_chief()
 
 
@@ -314,11 +322,20 @@ def _find_start(job, config):
     return start, damaged
 
 
-def _is_finished(job, config, start):
-    if job.finished() is None:
+def _losses_before(job, start):
+    """Returns [epoch, loss] of the evaluations that belong to a checkpoint."""
+    if not start.step:
+        return []
+    recorded = rows.read_rows(job.metrics_path)
+    return losses_of(rows.rows_until(recorded, start.step, bool(start.due)))
+
+
+def _is_finished(job, config, start, losses):
+    if job.finished() is None or start.due:
         return False
     schedule = Schedule.of(config, job.of_data("train_examples"))
-    return start.step >= schedule.total_steps and not start.due
+    patience = Patience(config.patience_epochs, losses)
+    return start.step >= schedule.total_steps or patience.is_over
 
 
 def _resolve_jit(config, cluster):
@@ -332,6 +349,8 @@ def _finish(session, job, training, recorder, started):
     config, console, stop = session.config, session.console, session.stop
     vae, data = training.vae, training.data
     console.line("Drawing the pictures.")
+    # Nothing is saved any more: the model is what is drawn and exported.
+    averages.settle(vae, training.optimizer)
     picture_files.save_plots(
         job, vae, config, data.test_images, recorder.rows, stop
     )

@@ -19,6 +19,8 @@ class Moment:
         due: tuple of str, the work of this step that the next session does.
         held_out_loss: float, once the model was evaluated at this step.
         is_best: whether no evaluation was better.
+        ends: whether the training ends with this step, which need not be the
+            last one.
     """
 
     step: int
@@ -27,6 +29,7 @@ class Moment:
     due: tuple[str, ...] = ()
     held_out_loss: float | None = None
     is_best: bool = False
+    ends: bool = False
 
 
 def train(
@@ -74,10 +77,12 @@ def train(
 
         # Work: what is due at this step, unless a signal comes in between.
         try:
-            for name in [name for name in works if name in due]:
-                if name in CAN_WAIT:
-                    workers.check()
-                works[name](moment)
+            for name in works:
+                # The pictures of the end come with it, also where it is early.
+                if name in due or (moment.ends and name == "images"):
+                    if name in CAN_WAIT:
+                        workers.check()
+                    works[name](moment)
         except InterruptedJobError:
             # All of it is done once more: a resume drops the rows of this step.
             moment.due = tuple(name for name in CAN_WAIT if name in due)
@@ -86,6 +91,7 @@ def train(
         if save and (
             workers.stopping
             or moment.is_best
+            or moment.ends
             or periods.is_due("checkpoint", step)
         ):
             save(moment)
@@ -95,6 +101,8 @@ def train(
             )
         if watch:
             watch()
+        if moment.ends and not moment.due:
+            return
         due = ()
 
 

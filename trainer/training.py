@@ -17,11 +17,12 @@ from trainer.distributed.calls import Calls, Workers
 from trainer.errors import DataError
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
-from trainer.model import optimizer as optimizer_lib
+from trainer.model import averages, optimizer as optimizer_lib
 from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps
 from trainer.model.vae import VAE
 from trainer.model.weights import variables_of, weights_of
+from trainer.patience import Patience
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Periods, Schedule
@@ -118,14 +119,8 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
                 "Make a dataset of another size: vae-data prepare --from=… "
                 "--to=… --size=64"
             ) from error
-        # Keras would call a second one in a process "adam_1", and its
-        # variables would not be found in a checkpoint.
-        optimizer = optimizer_lib.Adam(
-            optimizer_lib.learning_rate(config, schedule),
-            epsilon=config.adam_epsilon,
-            name="adam",
-        )
-        optimizer.build(weights_of(vae))
+        optimizer = optimizer_lib.make(config, schedule)
+        optimizer_lib.build(optimizer, weights_of(vae))
         if start.step:
             checkpoint_lib.assign(
                 variables_of(vae, optimizer),
@@ -144,17 +139,21 @@ def build(session, cluster, data, jit_compile, arithmetic, start):
     )
 
 
-def run(session, training, start, watchdog, recorder=None):
+def run(session, training, start, losses, watchdog, recorder=None):
     """Trains from a checkpoint to the last step, on every worker alike.
 
     Args:
         session: the `Session`.
         training: a `Training`, whose model has the state of `start`.
         start: a `Checkpoint`.
+        losses: list of [epoch, loss], of the evaluations before it.
         watchdog: a `Watchdog`.
         recorder: the `Recorder` of the chief; None beside it.
     """
     config, data = training.config, training.data
+    patience = Patience(config.patience_epochs, losses)
+    if patience.is_over and not start.due:
+        return
     strategy = training.cluster.strategy
     periods = Periods.of(config, training.schedule)
     workers = Workers(session.stop, session.peers)
@@ -189,6 +188,7 @@ def run(session, training, start, watchdog, recorder=None):
         with (
             session.console.image_bar("Evaluating", len(images)) as advance,
             watchdog.over("evaluation") as go_on,
+            averages.in_place(training.vae, training.optimizer),
         ):
 
             def advanced(count):
@@ -196,8 +196,15 @@ def run(session, training, start, watchdog, recorder=None):
                 go_on()
 
             evaluation = evaluator.run(advanced)
+        patience.add(
+            training.schedule.epoch_of(moment.step),
+            evaluation.metrics["total_loss"],
+        )
+        moment.ends = patience.is_over
         if recorder:
             recorder.write_evaluation(moment, evaluation)
+            if moment.ends:
+                session.console.line(patience.message())
 
     if recorder and config.profile_range():
         train_steps = Profiler(

@@ -26,6 +26,10 @@ MATHEMATICS = (
     "learning_rate",
     "adam_epsilon",
     "learning_rate_schedule",
+    "warmup_steps",
+    "clip_norm",
+    "weight_decay",
+    "ema",
     "seed",
     "precision",
     "mixed_precision",
@@ -64,7 +68,11 @@ TUNABLE = (
 
 def test_roles_say_what_a_resume_and_a_worker_may_have_otherwise():
     assert config_lib.names_of("mathematics") == MATHEMATICS
-    assert config_lib.names_of("length") == ("epochs", "max_steps")
+    assert config_lib.names_of("length") == (
+        "epochs",
+        "max_steps",
+        "patience_epochs",
+    )
     assert config_lib.names_of("worker") == OF_EACH_WORKER
 
 

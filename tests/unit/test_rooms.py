@@ -33,8 +33,8 @@ ROOMS = (
     "job_dir",
     "job_dir.bucket",
     "runtime",
-    "config contradictions declaration model_flags named_datasets schedule "
-    "errors files places stored randomness arithmetic",
+    "config contradictions declaration model_flags named_datasets patience "
+    "schedule errors files places stored randomness arithmetic",
 )
 LEVELS = {
     f"trainer.{name}": level

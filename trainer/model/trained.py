@@ -8,6 +8,7 @@ from trainer.data import sources
 from trainer.errors import JobDirError
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir, open_to_read
+from trainer.model import averages
 from trainer.model.build import build_vae, description
 from trainer.model.vae import VAE
 from trainer.model.weights import variables_of
@@ -86,5 +87,8 @@ def _load(job, wanted):
             f"{job.config_path} records what no model can be made of ({error})"
             "; restore it, or give another --job_dir."
         ) from error
-    checkpoint.assign(variables_of(vae, None), saved.variables, job.location)
+    arrays = saved.variables
+    if config.ema:
+        arrays = averages.arrays_of(vae, arrays)
+    checkpoint.assign(variables_of(vae, None), arrays, job.location)
     return Trained(job, config, saved.step, vae)

@@ -56,6 +56,20 @@ def variables_of(vae, optimizer):
     }
 
 
+def average_names(vae):
+    """Returns what the average of each weight is called, by its name."""
+    return {
+        name: f"optimizer/{_moment_name(name, 'ema')}"
+        for name in variables_of(vae, None)
+    }
+
+
+def _moment_name(name, kind):
+    known = _NOTEBOOK.fullmatch(name)
+    path = (known[2] if known else name).replace("/", "_")
+    return f"adam/{path}_{kind}"
+
+
 def _state(optimizer, names):
     """Returns the variables of an optimizer, by name.
 
@@ -66,9 +80,7 @@ def _state(optimizer, names):
     state, moments = {}, {}
     for kind, variables in optimizer.moments().items():
         for name, variable in zip(names, variables, strict=True):
-            known = _NOTEBOOK.fullmatch(name)
-            path = (known[2] if known else name).replace("/", "_")
-            moments[id(variable)] = f"{optimizer.name}/{path}_{kind}"
+            moments[id(variable)] = _moment_name(name, kind)
     for variable in optimizer.variables:
         state[moments.get(id(variable), variable.path)] = variable
     return state

@@ -13,7 +13,7 @@ from trainer.evaluation.held_out import (
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
-from trainer.model import objective, optimizer as optimizer_lib
+from trainer.model import averages, objective, optimizer as optimizer_lib
 from trainer.model.weights import variables_of
 from trainer.pictures import grids, latent_space
 from trainer.tracking.rows import count_rows, rows_until
@@ -108,6 +108,7 @@ class Recorder:
             "epoch": self._schedule.epoch_of(moment.step),
             "split": self._held_out,
             **evaluation.metrics,
+            **({"weights": "average"} if self._config.ema else {}),
         }
         self._summaries.write_row(row)
         self._summaries.write_kl(row, evaluation.kl_of_units)
@@ -121,6 +122,10 @@ class Recorder:
 
     def draw(self, moment):
         """Records the pictures of a `loop.Moment` for TensorBoard."""
+        with averages.in_place(self._vae, self._optimizer):
+            self._draw(moment)
+
+    def _draw(self, moment):
         for name, pixels in (
             (
                 "reconstructions",
