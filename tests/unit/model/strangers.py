@@ -191,7 +191,7 @@ def tied(image_shape, latent_dim, seed):
     return encoder, Transposed(image_shape, encoder.hidden)
 
 
-def odd_annotation(image_shape, latent_dim, seed, width: "Unknown" = 8):
+def odd_annotation(image_shape, latent_dim, seed, width: "Unknown" = 8):  # noqa: F821
     return small(image_shape, latent_dim, seed)
 
 
