@@ -130,7 +130,10 @@ def _tiles(trained, rows):
         "Active units": (row["active_units"], f"of {units}"),
     }
     if "active_directions" in row:
-        figures["Directions"] = (row["active_directions"], f"of {units}")
+        figures["Active directions"] = (
+            row["active_directions"],
+            f"of {units}",
+        )
     return [
         {"name": name, "value": value, "unit": unit}
         for name, (value, unit) in figures.items()
@@ -237,7 +240,8 @@ def _settings(trained):
     yield _table("Flags (bold: not the default)", config, changed)
     if model := run_cards.model_of(record):
         yield _table("Model", model)
-    yield _table("Data", _scalars(record["data"]))
+    shape = " x ".join(map(str, record["data"]["image_shape"]))
+    yield _table("Data", {"image shape": shape, **_scalars(record["data"])})
     yield _table("Versions", _scalars(record["versions"]))
     for number, session in enumerate(record["sessions"], start=1):
         yield _table(f"Session {number}", _scalars(session))
