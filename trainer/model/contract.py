@@ -49,6 +49,7 @@ def check(models, image_shape, latent_dim, likelihood):
         (decoder, "decoder", z),
     ):
         _check_layers(part, role)
+        _check_variables(part, role)
         if part.losses:
             raise BrokenError(
                 f"The {role} has a loss of its own (a regularizer or "
@@ -202,6 +203,18 @@ def _check_layers(part, role):
             raise BrokenError(
                 f"The {role} has the layer {layer.name} ({kind}): {reason}."
             )
+
+
+def _check_variables(part, role):
+    """Refuses variables that Keras does not know, and so does not train."""
+    for layer in part._flatten_layers(include_self=True):
+        for name, value in vars(layer).items():
+            if isinstance(value, tf.Variable):
+                raise BrokenError(
+                    f"The {role} has the tf.Variable {name} in {layer.name}, "
+                    "which Keras neither trains nor saves; make it with "
+                    "self.add_weight."
+                )
 
 
 def _is_random(layer):

@@ -164,6 +164,12 @@ def regularised(image_shape, latent_dim, seed):
     return encoder, decoder
 
 
+def untracked(image_shape, latent_dim, seed):
+    encoder, decoder = subclassed(image_shape, latent_dim, seed)
+    decoder.scale = tf.Variable(1.0)
+    return encoder, decoder
+
+
 def named_twice(image_shape, latent_dim, seed):
     encoder, decoder = subclassed(image_shape, latent_dim, seed)
     encoder.mean.name = encoder.log_var.name = "posterior"

@@ -92,6 +92,7 @@ def test_who_draws_numbers_beside_a_build_gets_those_without_it():
         ("exits", r"fails to build \(SystemExit: 0\)"),
         ("infinite", "encoder gives NaN or infinity with its first weights"),
         ("regularised", "encoder has a loss of its own"),
+        ("untracked", r"decoder has the tf\.Variable scale in .*add_weight"),
         ("named_twice", r"called encoder/encoder/posterior/kernel; give each"),
     ],
 )
