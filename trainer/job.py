@@ -181,11 +181,14 @@ def _prepare_to_lead(session, job, start, damaged):
         job.check_model(model)
     cluster = devices.connect(config, session.topology)
     session.stop.check()
+    model_for = training_lib.model_builder(session, cluster, job.arithmetic())
     data = session.parts.load_data(
         config,
         session.console,
         session.stop,
         recorded_name=job.record()["data"]["name"] if job.exists else None,
+        # A job that goes on has had its model; other data is named as such.
+        check_shape=None if job.exists else model_for,
     )
     jit_compile = _resolve_jit(config, cluster)
     # Before anything is refused that only other data brings about.
@@ -198,7 +201,13 @@ def _prepare_to_lead(session, job, start, damaged):
         )
         session.peers.hear("ready")
     training = training_lib.build(
-        session, cluster, data, jit_compile, job.arithmetic(), start
+        session,
+        cluster,
+        data,
+        jit_compile,
+        job.arithmetic(),
+        start,
+        model_for,
     )
     checkpoint_lib.set_aside(job, damaged, start, session.console)
     job.write_record(config, model, data, jit_compile, cluster)
@@ -247,7 +256,13 @@ def _follow(session):
         )
     peers.tell("ready", None)
     training = training_lib.build(
-        session, cluster, data, jit_compile, arithmetic, start
+        session,
+        cluster,
+        data,
+        jit_compile,
+        arithmetic,
+        start,
+        training_lib.model_builder(session, cluster, arithmetic),
     )
     with (
         hang.watched(session, start.step) as watchdog,

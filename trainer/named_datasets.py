@@ -51,6 +51,7 @@ class NamedDataset:
 
     Attributes:
         title: str, what people call it.
+        image_shape: tuple of int, (height, width, channels).
         train_examples: int, how many training images it has.
         test_examples: int, how many test images.
         url: str, the folder of the files on the web.
@@ -69,6 +70,7 @@ class NamedDataset:
     """
 
     title: str
+    image_shape: tuple[int, int, int]
     train_examples: int
     test_examples: int
     url: str
@@ -109,6 +111,7 @@ NAMED = {
     # Checksums as published: https://github.com/zalandoresearch/fashion-mnist
     "fashion_mnist": NamedDataset(
         title="Fashion-MNIST",
+        image_shape=(28, 28, 1),
         train_examples=60_000,
         test_examples=10_000,
         url="https://storage.googleapis.com/tensorflow/tf-keras-datasets",
@@ -135,6 +138,7 @@ NAMED = {
     # http://yann.lecun.com/exdb/mnist/; mnist.npz as in keras.datasets.mnist.
     "mnist": NamedDataset(
         title="MNIST",
+        image_shape=(28, 28, 1),
         train_examples=60_000,
         test_examples=10_000,
         url="https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -165,6 +169,7 @@ NAMED = {
     # published as they are downloaded, not decompressed.
     "kmnist": NamedDataset(
         title="Kuzushiji-MNIST",
+        image_shape=(28, 28, 1),
         train_examples=60_000,
         test_examples=10_000,
         url="https://codh.rois.ac.jp/kmnist/dataset/kmnist",
@@ -200,6 +205,7 @@ NAMED = {
     # keras.datasets.cifar10, the MD5s as in torchvision.datasets.CIFAR10.
     "cifar10": NamedDataset(
         title="CIFAR-10",
+        image_shape=(32, 32, 3),
         train_examples=50_000,
         test_examples=10_000,
         url="https://www.cs.toronto.edu/~kriz",

@@ -106,19 +106,43 @@ class Session:
         return self.peers.guard() if self.peers else contextlib.nullcontext()
 
 
-def build(session, cluster, data, jit_compile, arithmetic, start):
+def model_builder(session, cluster, arithmetic):
+    """Returns a function that builds the model of a job.
+
+    It takes the shape of images, and builds one model, however often it is
+    called: before the images are had, so that a model that cannot be is
+    refused at once, and when the training begins.
+
+    Args:
+        session: the `Session`.
+        cluster: the `devices.Cluster` that will train.
+        arithmetic: int, the version of the job's.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def model_for(image_shape):
+        with cluster.strategy.scope():
+            try:
+                return session.parts.build_vae(
+                    session.config, image_shape, arithmetic
+                )
+            except ValueError as error:
+                raise DataError(
+                    "The model cannot take images of "
+                    f"{' x '.join(map(str, image_shape))}: {error} Make a "
+                    "dataset of another size: vae-data prepare --from=… "
+                    "--to=… --size=64"
+                ) from error
+
+    return model_for
+
+
+def build(session, cluster, data, jit_compile, arithmetic, start, model_for):
     """Returns a `Training` whose model has the state of a checkpoint."""
     config = session.config
     schedule = Schedule.of(config, len(data.train_images))
+    vae = model_for(tuple(data.image_shape))
     with cluster.strategy.scope():
-        try:
-            vae = session.parts.build_vae(config, data.image_shape, arithmetic)
-        except ValueError as error:
-            raise DataError(
-                f"The model cannot take the images of {data.called}: {error} "
-                "Make a dataset of another size: vae-data prepare --from=… "
-                "--to=… --size=64"
-            ) from error
         optimizer = optimizer_lib.make(config, schedule)
         optimizer_lib.build(optimizer, weights_of(vae))
         if start.step:

@@ -223,6 +223,28 @@ def test_any_layout_gives_one_result_on_a_dataset_in_colour(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("--model=mlp", "--model_options=width=16"),
+        ("--model=conv", "--model_options=width=16"),
+        ("--model=tests.unit.model.strangers:subclassed",),
+    ],
+    ids=["mlp", "conv", "subclassed"],
+)
+def test_any_layout_gives_one_result_with_any_model(start_all, tmp_path, model):
+    flags = (*FLOAT64, *model, "--reconstruction_loss=bce")
+    for replicas in (1, 4):
+        job_dir = f"--job_dir={tmp_path / f'1x{replicas}'}"
+        here = (*SMALL, *flags, job_dir, f"--virtual_devices={replicas}")
+        train_only(parse_flags([*here]))
+    group = start_all(2, *flags)
+    assert group.codes() == [0, 0], group.all_said()
+    for other in (tmp_path / "1x4", group.job_dir):
+        assert_equal_in_float64(tmp_path / "1x1", other)
+
+
+@pytest.mark.slow
 def test_float32_layouts_differ_by_rounding_alone(start_all, tmp_path):
     # With as many latent units as the default recipe has, of which the law
     # speaks. The KL of 8 is so small at first that its own rounding shows.

@@ -5,6 +5,7 @@
     python -m tests.tools.soak --kills=40 --workers=2
     python -m tests.tools.soak --kills=100 --replicas 4 --signals SIGTERM
     python -m tests.tools.soak --kills=40 --dataset=data/photos
+    python -m tests.tools.soak --flags="--model=conv --model_options=width=16"
 
 A run is started, killed (SIGKILL or SIGTERM), restarted, killed again, some
 times over, and then left to end. It must then equal the run that nobody
@@ -17,6 +18,9 @@ touched. Differences are printed, and make the exit code 1.
 With `--dataset` the jobs train on what `vae-data prepare` made. Those that are
 killed read it from the disk at each step, and have fetched it from the bucket
 if there is one; the untouched ones hold it in memory.
+
+`--flags` are more flags of all jobs, for another model or loss. A model of
+your own needs PYTHONPATH, as it does for a training.
 """
 
 import argparse
@@ -29,6 +33,7 @@ import os
 import pathlib
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -490,6 +495,7 @@ def soak(
     signals=SIGNALS,
     patience=1,
     dataset=None,
+    flags=(),
 ):
     """Kills jobs until enough kills have happened; returns a `Tally`.
 
@@ -507,13 +513,14 @@ def soak(
             many; for a machine that others load as well.
         dataset: `pathlib.Path` of a prepared dataset to train on; None for
             drawn images.
+        flags: of all jobs, beside `FLAGS`.
     """
     tally, lock = Tally(), threading.Lock()
     if workers > 1:
         # TensorFlow gives a worker on a CPU one replica.
         replica_counts = [1]
     flags_of = {
-        count: (*FLAGS, f"--virtual_devices={count}")
+        count: (*flags, *FLAGS, f"--virtual_devices={count}")
         for count in replica_counts
     }
     untouched = {count: folder / f"untouched-{count}" for count in flags_of}
@@ -610,6 +617,24 @@ def _slowest_stops(tally):
     return lines
 
 
+def _more_flags(text):
+    """Returns the flags of `--flags`, none of which is set here as well.
+
+    Raises:
+        argparse.ArgumentTypeError: one is.
+    """
+    flags = shlex.split(text)
+    ours = {flag.partition("=")[0] for flag in (*FLAGS, *EVERY_STEP, *DRAWN)}
+    ours |= {"--virtual_devices", "--data_dir", "--job_dir"}
+    for flag in flags:
+        if flag.partition("=")[0] in ours:
+            raise argparse.ArgumentTypeError(
+                f"{flag} is set by this tool, on which its comparison rests; "
+                "leave it out."
+            )
+    return tuple(flags)
+
+
 def main():
     """Runs a soak from the command line; the exit code says whether it held."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -626,6 +651,18 @@ def main():
     )
     parser.add_argument(
         "--dataset", type=pathlib.Path, help="what vae-data prepare made"
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=1,
+        help="an end may take so many times as long: others load the machine",
+    )
+    parser.add_argument(
+        "--flags",
+        type=_more_flags,
+        default=(),
+        help='of all jobs, in one text: --flags="--model=mlp --seed=1"',
     )
     arguments = parser.parse_args()
     # Its reader warns of each restart that it finds in the events.
@@ -645,7 +682,9 @@ def main():
             server if arguments.bucket else None,
             arguments.workers,
             arguments.signals,
+            arguments.patience,
             dataset=arguments.dataset and arguments.dataset.resolve(),
+            flags=arguments.flags,
         )
     print(report(tally))
     return 1 if tally.differences else 0

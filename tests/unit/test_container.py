@@ -2,9 +2,11 @@
 
 import ipaddress
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 import yaml
@@ -55,6 +57,19 @@ def test_the_variants_differ_in_tensorflow_alone(requirements):
     assert "cloudml-hypertune==0.1.0.dev6" in cpu
     assert "scikit-learn>=1.5" in cpu
     assert not [line for line in gpu if "aiplatform" in line or ";" in line]
+
+
+def test_a_model_is_copied_to_where_the_image_looks_for_modules():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    version = re.search(r"BASE_IMAGE=\S+/python:(3\.\d+)\.", dockerfile)[1]
+    assert "venv --without-pip /opt/venv" in dockerfile
+    # What venv makes of its folder, in the Python of the image.
+    packages = sysconfig.get_path(
+        "purelib", "posix_venv", vars={"base": "/opt/venv"}
+    ).replace(f"python{sysconfig.get_python_version()}", f"python{version}")
+    models = (ROOT / "docs" / "models.md").read_text()
+    (folder,) = re.findall(r"^ *COPY .* (/\S+)/$", models, re.MULTILINE)
+    assert folder == packages
 
 
 def test_an_unknown_variant_is_one_sentence(requirements):

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import tensorflow as tf
 
 import trainer
+from tests.tools.colour_jobs import write_dataset
 from tests.tools.small_jobs import StopAfterRows, rows_of
 from tests.tools.soak import differences
+from trainer.data import prepared
 from trainer.errors import ConfigError, InterruptedJobError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
@@ -71,6 +74,29 @@ def check_export(config):
         vae.decode(z).numpy(), abs=1e-6
     )
     assert (decoded["pixels"].numpy() == inference.decode(vae, z)).all()
+
+
+@pytest.mark.parametrize("place", ["download", "bucket", "folder"])
+def test_a_model_that_does_not_fit_is_refused_before_images_are_had(
+    small_config, tmp_path, monkeypatch, bucket, place
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    folder = write_dataset(tmp_path)
+    # No other file of it is there.
+    bucket.write("data/dataset.json", (folder / "dataset.json").read_bytes())
+    if place == "folder":
+        monkeypatch.setattr(prepared, "of_stored", None)
+    data = {
+        "download": {"dataset": "cifar10", "data_url": "http://127.0.0.1:1"},
+        "bucket": {"dataset": "auto", "data_dir": "gs://bucket/data"},
+        "folder": {"dataset": "auto", "data_dir": str(folder)},
+    }[place]
+    shape = (32, 32, 4) if place == "download" else (12, 8, 4)
+    config = small_config(**SHORT, **data, model=f"{STRANGERS}:other_pixels")
+    sentence = f"The decoder gives {re.escape(str(shape))} for an image"
+    with pytest.raises(ConfigError, match=sentence):
+        train_and_evaluate(config)
+    assert not JobDir(config.job_dir).exists
 
 
 def test_a_source_that_has_changed_is_another_model(

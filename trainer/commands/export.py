@@ -52,13 +52,15 @@ def _export(parsed, stop, console):
         job = trained.job
         folder = output or job.export
         export.save_models(trained.vae, folder)
-        if note := export.left_out(trained.vae):
+        note = export.left_out(trained.vae)
+        if note:
             console.line(note)
         stop.check()
         if not output:
             publish_folder(job, folder)
+        what = "Models" if note else "SavedModel, encoder and decoder"
         console.line(
-            f"SavedModel, encoder and decoder of step {trained.step}: "
+            f"{what} of step {trained.step}: "
             f"{output or f'{job.location}/export'}"
         )
 

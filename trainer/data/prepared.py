@@ -14,7 +14,7 @@ from trainer.errors import DataError, DataUnavailableError
 NAME = "prepared"
 
 
-def read(folder, *, is_copy=False):
+def read(folder, *, is_copy=False, check_shape=None):
     """Returns the `Dataset` of a folder that `vae-data prepare` made.
 
     What fits into a quarter of the memory is read now; the rest is read when
@@ -23,12 +23,16 @@ def read(folder, *, is_copy=False):
     Args:
         folder: str or path, a folder of this machine.
         is_copy: bool, as of `records.open_dataset`.
+        check_shape: as of `sources.load`.
 
     Raises:
         DataUnavailableError: there is no dataset.
         DataError: it is damaged, or has no test set.
     """
-    return of_stored(records.open_dataset(folder, is_copy=is_copy))
+    stored = records.open_dataset(folder, is_copy=is_copy)
+    if check_shape:
+        check_shape(stored.image_shape)
+    return of_stored(stored)
 
 
 def of_stored(dataset):
@@ -65,7 +69,7 @@ def of_stored(dataset):
     )
 
 
-def read_bucket(store, objects, most_gib, console, stop):
+def read_bucket(store, objects, most_gib, console, stop, check_shape):
     """Returns the `Dataset` of a folder of a bucket.
 
     Its files are fetched once, each checked against its SHA-256, and kept in
@@ -78,6 +82,7 @@ def read_bucket(store, objects, most_gib, console, stop):
             is free.
         console: a `Console`, for the progress.
         stop: a `StopSignal`.
+        check_shape: as of `sources.load`.
 
     Raises:
         DataError: a file is missing or damaged, or there is no room for all.
@@ -91,6 +96,7 @@ def read_bucket(store, objects, most_gib, console, stop):
         )
     content = store.read(manifest.NAME, objects[manifest.NAME])
     promised = manifest.decode(content, f"{store.url}/{manifest.NAME}")
+    check_shape(promised.image_shape)
     name = places.parse(store.url).cache_name
     # Another dataset at the same place gets a folder of its own.
     digest = manifest.digest(content)[:16]

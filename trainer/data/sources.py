@@ -29,7 +29,7 @@ _IDX_NAMES = tuple(
 )
 
 
-def load(config, console, stop, *, recorded_name=None):
+def load(config, console, stop, *, recorded_name=None, check_shape=None):
     """Returns the `Dataset` that a config asks for.
 
     Args:
@@ -39,17 +39,27 @@ def load(config, console, stop, *, recorded_name=None):
         recorded_name: what the job directory says the job trains on. A
             resumed job uses that, or stops. When it has fewer examples than
             it had, that is for the job's record to say, not for a flag.
+        check_shape: function of (height, width, channels), called before any
+            image is fetched or read, where the shape is known by then; None
+            to call none.
 
     Raises:
         DataUnavailableError: the data cannot be had.
         DataError: a file is not what it should be.
         ConfigError: more examples were asked for than there are, or there
             are too few.
+        What `check_shape` raises.
     """
     if config.dataset == "auto" and recorded_name in ("idx", *NAMED):
         # What was found when the job began.
         config = dataclasses.replace(config, dataset=recorded_name)
-    data = _find(config, console, stop, recorded_name)
+    data = _find(
+        config,
+        console,
+        stop,
+        recorded_name,
+        check_shape or (lambda image_shape: None),
+    )
     data = _first_examples(data, config, recorded_name)
     data = validation.hold_out(data, config.validation_share)
     return split_and_draw(data, stop) if config.binarize == "dynamic" else data
@@ -74,11 +84,11 @@ def check_folder(config, recorded_name):
         )
 
 
-def _find(config, console, stop, recorded_name):
+def _find(config, console, stop, recorded_name, check_shape):
     if "synthetic" in (config.dataset, recorded_name):
         return _synthetic(config)
     try:
-        return _load_files(config, console, stop)
+        return _load_files(config, console, stop, check_shape)
     except DataUnavailableError as error:
         # Nothing stands in for a folder that the user named.
         if (
@@ -100,13 +110,15 @@ def _name_of(config):
     return DEFAULT if config.dataset == "auto" else config.dataset
 
 
-def _load_files(config, console, stop):
+def _load_files(config, console, stop, check_shape):
+    if not config.data_dir or config.dataset in NAMED:
+        check_shape(NAMED[_name_of(config)].image_shape)
     if not config.data_dir:
         return named.read_cache(
             _name_of(config), config.data_url, console, stop
         )
     if places.parse(config.data_dir).in_bucket:
-        return _read_bucket(config, console, stop)
+        return _read_bucket(config, console, stop, check_shape)
     folder = pathlib.Path(config.data_dir)
     if config.dataset == "idx" or config.dataset in NAMED:
         return _read_files(folder, config, console, stop)
@@ -114,7 +126,7 @@ def _load_files(config, console, stop):
         folder / manifest.UNFINISHED
     ).exists()
     if is_prepared or config.dataset == "prepared":
-        return prepared.read(folder)
+        return prepared.read(folder, check_shape=check_shape)
     if not folder.exists():
         raise DataUnavailableError(
             f"There is no folder {folder}; give that of the data with "
@@ -136,7 +148,7 @@ def _read_files(folder, config, console, stop):
     return named.recognised(data) if config.dataset == "auto" else data
 
 
-def _read_bucket(config, console, stop):
+def _read_bucket(config, console, stop, check_shape):
     """Returns the `Dataset` of a folder of a bucket.
 
     Its files are kept in a folder of this machine. A file is downloaded once:
@@ -154,7 +166,7 @@ def _read_bucket(config, console, stop):
         config.dataset == "auto" and manifest.NAME in listed
     ):
         return prepared.read_bucket(
-            store, listed, config.cache_gib, console, stop
+            store, listed, config.cache_gib, console, stop, check_shape
         )
     if config.dataset in NAMED:
         names = NAMED[config.dataset].names

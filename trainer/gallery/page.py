@@ -12,6 +12,7 @@ from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.pictures import charts, png
 from trainer.pictures.album import CLASSES
 from trainer.schedule import Schedule
+from trainer.tracking import run_cards
 
 # What comes from a file or a flag is text: autoescape is on for all of it.
 _TEMPLATES = jinja2.Environment(
@@ -86,10 +87,10 @@ def render(trained, *, rows, evaluation, data, album):
 
 
 def _lead(trained, data, schedule):
-    units = trained.config.latent_dim
+    units, model = trained.config.latent_dim, trained.config.model
     epochs = trained.step / schedule.steps_per_epoch
     return (
-        f"A variational autoencoder with {units:,} latent "
+        f"A variational autoencoder ({model}) with {units:,} latent "
         f"unit{'s' if units > 1 else ''}, after {epochs:,.3g} "
         f"epoch{'s' if epochs != 1 else ''} ({trained.step:,} steps) on "
         f"{len(data.train_images):,} images of {data.called}."
@@ -129,7 +130,10 @@ def _tiles(trained, rows):
         "Active units": (row["active_units"], f"of {units}"),
     }
     if "active_directions" in row:
-        figures["Directions"] = (row["active_directions"], f"of {units}")
+        figures["Active directions"] = (
+            row["active_directions"],
+            f"of {units}",
+        )
     return [
         {"name": name, "value": value, "unit": unit}
         for name, (value, unit) in figures.items()
@@ -234,7 +238,10 @@ def _settings(trained):
     }
     changed = [name for name in config if config[name] != defaults[name]]
     yield _table("Flags (bold: not the default)", config, changed)
-    yield _table("Data", _scalars(record["data"]))
+    if model := run_cards.model_of(record):
+        yield _table("Model", model)
+    shape = " x ".join(map(str, record["data"]["image_shape"]))
+    yield _table("Data", {"image shape": shape, **_scalars(record["data"])})
     yield _table("Versions", _scalars(record["versions"]))
     for number, session in enumerate(record["sessions"], start=1):
         yield _table(f"Session {number}", _scalars(session))

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable
 
 from trainer.errors import ConfigError
-from trainer.model import options as options_lib
+from trainer.model import options as options_lib, users_code
 from trainer.model_flags import BUILT_IN, check_name
 
 *_NEEDED, _OUTPUT_CHANNELS = options_lib.GIVEN
@@ -97,14 +97,14 @@ def _imported(name, module_name):
                 "with PYTHONPATH=FOLDER of the folder that has it."
             ) from error
         raise _not_importable(name, module_name, error) from error
-    except Exception as error:  # Whatever a user's code may raise.
+    except users_code.RAISED as error:
         raise _not_importable(name, module_name, error) from error
 
 
 def _not_importable(name, module_name, error):
     return ConfigError(
         f"--model={name}: {module_name} cannot be imported "
-        f"({type(error).__name__}: {error}); mend it, and try it with: python "
+        f"({users_code.reason(error)}); mend it, and try it with: python "
         f"-c 'import {module_name}'"
     )
 

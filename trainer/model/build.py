@@ -8,7 +8,13 @@ import numpy as np
 
 from trainer import arithmetic as arithmetic_lib
 from trainer.errors import ConfigError
-from trainer.model import architectures, contract, likelihoods, options
+from trainer.model import (
+    architectures,
+    contract,
+    likelihoods,
+    options,
+    users_code,
+)
 from trainer.model.vae import VAE
 
 
@@ -116,11 +122,13 @@ def _of_a_user(name, build, given):
         contract.check(models, *given)
         contract.call(again, *given)
         contract.check_same(models, again)
-    except Exception as error:  # Whatever a user's code may raise.
-        reason = str(error)
-        if not isinstance(error, ValueError):
-            reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"--model={name}: {reason}") from error
+    except contract.BrokenError as error:
+        raise ConfigError(f"--model={name}: {error}") from error
+    except users_code.RAISED as error:
+        raise ConfigError(
+            f"--model={name}: it fails to build ({users_code.reason(error)}); "
+            "mend it, and run the same command again."
+        ) from error
     return models
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.model import last_layer
+from trainer.model import last_layer, users_code
 
 _RANDOM = "it draws random numbers of its own; leave it out"
 # Why a layer cannot be in a model, and what to use instead.
@@ -25,6 +25,10 @@ _TOLERANCE = 1e-3
 _PROBES = 3
 
 
+class BrokenError(Exception):
+    """A model does not keep the contract; the message is one sentence."""
+
+
 def check(models, image_shape, latent_dim, likelihood):
     """Refuses a model that does not keep the contract.
 
@@ -35,7 +39,7 @@ def check(models, image_shape, latent_dim, likelihood):
         likelihood: the `Likelihood` that its pixels get.
 
     Raises:
-        ValueError: the message says what it does, what was expected, and what
+        BrokenError: the message says what it does, what was expected, and what
             to use instead.
     """
     images, z = call(models, image_shape, latent_dim, likelihood)
@@ -45,9 +49,16 @@ def check(models, image_shape, latent_dim, likelihood):
         (decoder, "decoder", z),
     ):
         _check_layers(part, role)
+        _check_variables(part, role)
+        if part.losses:
+            raise BrokenError(
+                f"The {role} has a loss of its own (a regularizer or "
+                "add_loss), but what is minimised is --reconstruction_loss and "
+                "the KL alone; leave it out."
+            )
         _check_function(part, role, inputs)
     if likelihood.from_logits and last_layer.gives(decoder) is None:
-        raise ValueError(
+        raise BrokenError(
             "The decoder ends neither in a linear layer nor in a sigmoid, so "
             "that --reconstruction_loss=bce cannot know whether it gives "
             "logits or probabilities; set decoder.gives to one of these words."
@@ -67,17 +78,17 @@ def call(models, image_shape, latent_dim, likelihood):
         (images, z): what it was called on.
 
     Raises:
-        ValueError: as `check`.
+        BrokenError: as `check`.
     """
     if not isinstance(models, (tuple, list)) or len(models) != 2:
-        raise ValueError(
+        raise BrokenError(
             f"The function returns a {type(models).__name__}, not (encoder, "
             "decoder)."
         )
     encoder, decoder = models
     for part, role in ((encoder, "encoder"), (decoder, "decoder")):
         if not isinstance(part, keras.Model):
-            raise ValueError(
+            raise BrokenError(
                 f"The {role} is a {type(part).__name__}, not a keras.Model; "
                 "the function has to return (encoder, decoder)."
             )
@@ -98,18 +109,18 @@ def check_same(models, others):
         others: (encoder, decoder) of another build.
 
     Raises:
-        ValueError: a weight differs.
+        BrokenError: a weight differs.
     """
     for part, other in zip(models, others, strict=True):
         if len(part.weights) != len(other.weights):
-            raise ValueError(
+            raise BrokenError(
                 f"Two builds with the same seed have {len(part.weights)} and "
                 f"{len(other.weights)} weights; a build has to be a function "
                 "of its arguments."
             )
         for weight, twin in zip(part.weights, other.weights, strict=True):
             if not np.array_equal(weight.numpy(), twin.numpy()):
-                raise ValueError(
+                raise BrokenError(
                     f"Two builds with the same seed gave {weight.path} other "
                     "values; make the first weights of initializers alone, "
                     "such as keras.initializers.GlorotUniform(seed=seed)."
@@ -120,11 +131,10 @@ def _called(part, role, inputs):
     """Returns what a part of a model makes of inputs."""
     try:
         return part(inputs, training=False)
-    except Exception as error:  # Whatever a user's code may raise.
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"The {role} fails on a batch of shape {tuple(inputs.shape)}: "
-            f"{first[0]}"
+    except users_code.RAISED as error:
+        raise BrokenError(
+            f"The {role} fails on a batch of shape {tuple(inputs.shape)} "
+            f"({users_code.said(error)}); mend it."
         ) from error
 
 
@@ -136,7 +146,7 @@ def _check_encoder(posterior, latent_dim):
         else tuple(getattr(posterior, "shape", ()))
     )
     if found != [expected] * 2:
-        raise ValueError(
+        raise BrokenError(
             f"The encoder gives {_of_one(found)} for an image, not "
             "[z_mean, z_log_var] with --latent_dim="
             f"{latent_dim} values each."
@@ -151,7 +161,7 @@ def _check_decoder(parameters, image_shape, likelihood):
     ]
     found = tuple(getattr(parameters, "shape", ()))[1:]
     if found not in allowed:
-        raise ValueError(
+        raise BrokenError(
             f"The decoder gives {found} for an image, but "
             f"--reconstruction_loss={likelihood.name} takes "
             f"{' or '.join(map(str, allowed))}."
@@ -190,9 +200,21 @@ def _check_layers(part, role):
                 "on the layer if the state never changes"
             )
         if reason:
-            raise ValueError(
+            raise BrokenError(
                 f"The {role} has the layer {layer.name} ({kind}): {reason}."
             )
+
+
+def _check_variables(part, role):
+    """Refuses variables that Keras does not know, and so does not train."""
+    for layer in part._flatten_layers(include_self=True):
+        for name, value in vars(layer).items():
+            if isinstance(value, tf.Variable):
+                raise BrokenError(
+                    f"The {role} has the tf.Variable {name} in {layer.name}, "
+                    "which Keras neither trains nor saves; make it with "
+                    "self.add_weight."
+                )
 
 
 def _is_random(layer):
@@ -207,15 +229,20 @@ def _check_function(part, role, inputs):
     together, again, alone = (
         _flat(part, batch) for batch in (inputs, inputs, inputs[:1])
     )
+    if not all(np.isfinite(values).all() for values in together):
+        raise BrokenError(
+            f"The {role} gives NaN or infinity with its first weights; look at "
+            "its initializers, and at what it divides by."
+        )
     if not all(map(np.array_equal, together, again)):
-        raise ValueError(
+        raise BrokenError(
             f"The {role} gives other values each time that it is called, so no "
             "run could be repeated; leave out what draws random numbers in it: "
             "the trainer draws the noise of z."
         )
     for batch, one in zip(together, alone, strict=True):
         if not np.allclose(batch[:1], one, rtol=_TOLERANCE, atol=_TOLERANCE):
-            raise ValueError(
+            raise BrokenError(
                 f"The {role} gives other values for an image in another "
                 "batch, so the number of replicas would change the result; "
                 "leave out what looks at several images, and normalise with "

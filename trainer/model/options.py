@@ -15,6 +15,7 @@ import typing
 
 from trainer.declaration import check_value
 from trainer.errors import ConfigError
+from trainer.model import users_code
 from trainer.model_flags import split_options
 
 # What the trainer gives to every build function; the last may be left out.
@@ -50,7 +51,14 @@ def declared(build, model):
     Raises:
         ConfigError: an option has no default that a flag could give.
     """
-    hints = typing.get_type_hints(build, include_extras=True)
+    try:
+        hints = typing.get_type_hints(build, include_extras=True)
+    except users_code.RAISED as error:
+        raise ConfigError(
+            f"--model={model} has annotations that cannot be read "
+            f"({users_code.reason(error)}); import what they name, or leave "
+            "them out."
+        ) from error
     found = {}
     for parameter in inspect.signature(build).parameters.values():
         name, default = parameter.name, parameter.default

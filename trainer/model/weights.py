@@ -3,6 +3,8 @@
 import itertools
 import re
 
+from trainer.errors import ConfigError
+
 # The notebook's layers were named before there were other models: the moments
 # of their weights are called by the layer alone.
 _NOTEBOOK = re.compile(
@@ -27,7 +29,8 @@ def variables_of(vae, optimizer):
     A name has the role, the layer and the weight: encoder/z_mean/kernel. Keras
     numbers layers without a name over all models of a process; here they are
     numbered within the encoder or decoder: decoder/dense/kernel,
-    decoder/dense_1/kernel.
+    decoder/dense_1/kernel. A weight that both parts use has its name in the
+    encoder, and is one weight.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -35,18 +38,21 @@ def variables_of(vae, optimizer):
             weights alone.
 
     Raises:
-        ValueError: two weights have the same name.
+        ConfigError: two weights have the same name.
     """
-    named = {}
+    named, known = {}, set()
     for role, part in (("encoder", vae.encoder), ("decoder", vae.decoder)):
         for path, variable in _named_within(part):
             name = f"{role}/{path}"
+            if id(variable) in known:
+                continue
             if name in named:
-                raise ValueError(
+                raise ConfigError(
                     f"Two weights of the model are called {name}; give each "
                     f"layer of the {role} a name of its own."
                 )
             named[name] = variable
+            known.add(id(variable))
     named |= {f"vae/{weight.name}": weight for weight in vae.likelihood_weights}
     if optimizer is None:
         return named

@@ -8,6 +8,7 @@ from trainer import named_datasets, places
 from trainer.data import synthetic
 from trainer.errors import ConfigError
 from trainer.runtime.flags import Flags, Usage, expand_flags, parse_flags
+from trainer.submit import variables
 
 TRAINING = Usage(
     program="vae-submit ENGINE [flags] --",
@@ -38,6 +39,7 @@ class Job:
         spot: bool, whether machines may be taken away at any time.
         timeout_hours: float, after which the job is stopped; 0 leaves that to
             the engine.
+        env: dict of str, variables of the training's environment.
         train_flags: tuple of str, the other flags of the training, as
             `expand_flags` returns them.
     """
@@ -50,6 +52,7 @@ class Job:
     accelerator: str
     spot: bool
     timeout_hours: float
+    env: dict[str, str]
     train_flags: tuple[str, ...]
 
     @property
@@ -228,6 +231,15 @@ def _add_flags(flags):
         maximum=_MOST_HOURS,
     )
     flags.add(
+        "env",
+        [],
+        "a variable of the training's environment, for instance PYTHONPATH; "
+        "may be repeated. Whoever sees the job can read it: no place for a "
+        "secret",
+        title=title,
+        unit="name=value",
+    )
+    flags.add(
         "dry_run", False, "print what would be sent, send nothing", title=title
     )
     title = "Machines"
@@ -293,6 +305,7 @@ def _from_flags(flags, arguments, image, accelerator):
             f"--accelerator={given['accelerator']} does not say how many; give "
             "--gpus."
         )
+    given["env"] = variables.parse(given["env"])
     given["job_dir"] = str(places.parse(given["job_dir"])).rstrip("/")
     given["name"] = given["name"] or given["job_dir"].rpartition("/")[2]
     return Job(**given, train_flags=tuple(train_flags))

@@ -130,6 +130,7 @@ def settings_table(config, record):
             "image shape": " x ".join(map(str, data["image_shape"])),
             **{f"MD5 of {name}": md5 for name, md5 in data["md5"].items()},
         },
+        "Model": model_of(record),
         "Settings": config.shared(),
         "Devices": {
             "replicas": record["sessions"][-1]["devices"],
@@ -144,7 +145,27 @@ def settings_table(config, record):
             for name, value in part.items()
         )
         for title, part in parts.items()
+        if part
     )
+
+
+def model_of(record):
+    """Returns what a job's record says of its model, by what it is.
+
+    Args:
+        record: dict, as in `config.json`. Jobs of the first arithmetic say
+            nothing.
+    """
+    model = record.get("model")
+    if not model:
+        return {}
+    options = {
+        f"option {name}": value for name, value in model["options"].items()
+    }
+    shown = {"name": model["name"], **options}
+    if model["source"]:
+        shown["SHA-256 of its source"] = model["source"]
+    return shown
 
 
 def layout():

@@ -3,6 +3,7 @@
 import dataclasses
 import html.parser
 import json
+import re
 import shutil
 
 import jinja2
@@ -71,7 +72,13 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     )
     text = (job_dir / "gallery.html").read_text()
     page = Outline(text)
-    assert "8 latent units, after 2 epochs (20 steps)" in page.text
+    assert (
+        "A variational autoencoder (notebook) with 8 latent units, after 2 "
+        "epochs (20 steps)"
+    ) in page.text
+    assert "28 x 28 x 1" in page.text
+    assert "Active directions" in page.text
+    assert "Model\nname" in re.sub(r"\s*\n\s*", "\n", page.text)
     assert "not finished" not in page.text
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text

@@ -1,5 +1,6 @@
 """Models that somebody who is not of this project would write."""
 
+import math
 import os
 
 import keras
@@ -140,6 +141,64 @@ def other_pixels(image_shape, latent_dim, seed):
 
 def fails(image_shape, latent_dim, seed):
     raise RuntimeError("out of ideas")
+
+
+def fails_at_length(image_shape, latent_dim, seed):
+    decoder = keras.Sequential([keras.layers.Reshape(image_shape)])
+    return small(image_shape, latent_dim, seed)[0], decoder
+
+
+def exits(image_shape, latent_dim, seed):
+    raise SystemExit(0)
+
+
+def infinite(image_shape, latent_dim, seed):
+    encoder, decoder = small(image_shape, latent_dim, seed)
+    encoder.layers[-1].bias.assign([math.inf] * latent_dim)
+    return encoder, decoder
+
+
+def regularised(image_shape, latent_dim, seed):
+    encoder, decoder = subclassed(image_shape, latent_dim, seed)
+    encoder.hidden.kernel_regularizer = keras.regularizers.L2()
+    return encoder, decoder
+
+
+def untracked(image_shape, latent_dim, seed):
+    encoder, decoder = subclassed(image_shape, latent_dim, seed)
+    decoder.scale = tf.Variable(1.0)
+    return encoder, decoder
+
+
+def named_twice(image_shape, latent_dim, seed):
+    encoder, decoder = subclassed(image_shape, latent_dim, seed)
+    encoder.mean.name = encoder.log_var.name = "posterior"
+    return encoder, decoder
+
+
+class Transposed(keras.Model):
+    """Uses the kernel of an encoder, transposed."""
+
+    gives = "logits"
+
+    def __init__(self, image_shape, hidden):
+        super().__init__()
+        self.hidden = keras.layers.Dense(8, activation="tanh")
+        self.of_encoder = hidden
+        self.reshape = keras.layers.Reshape(image_shape)
+
+    def call(self, z):
+        kernel = self.of_encoder.kernel
+        return self.reshape(tf.matmul(self.hidden(z), kernel, transpose_b=True))
+
+
+def tied(image_shape, latent_dim, seed):
+    encoder = Encoder(latent_dim)
+    return encoder, Transposed(image_shape, encoder.hidden)
+
+
+def odd_annotation(image_shape, latent_dim, seed, width: "Unknown" = 8):  # noqa: F821
+    return small(image_shape, latent_dim, seed)
 
 
 def nothing(image_shape, latent_dim, seed):

@@ -86,12 +86,27 @@ def test_who_draws_numbers_beside_a_build_gets_those_without_it():
         ("other_pixels", r"gives \(8, 12, 4\).*=mse takes \(8, 12, 3\)\."),
         ("nothing", r"returns a NoneType, not \(encoder, decoder\)"),
         ("not_models", "encoder is a str, not a keras.Model"),
-        ("fails", "RuntimeError: out of ideas"),
+        ("fails", r"fails to build \(RuntimeError: out of ideas\); mend it"),
+        # Keras says it in colour, on several lines, with all arguments.
+        ("fails_at_length", r"call\(\)\. The total size .*target_.*\)\); mend"),
+        ("exits", r"fails to build \(SystemExit: 0\)"),
+        ("infinite", "encoder gives NaN or infinity with its first weights"),
+        ("regularised", "encoder has a loss of its own"),
+        ("untracked", r"decoder has the tf\.Variable scale in .*add_weight"),
+        ("named_twice", r"called encoder/encoder/posterior/kernel; give each"),
     ],
 )
 def test_what_breaks_a_law_is_refused_by_name(name, sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        built(name)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        variables_of(built(name), None)
+    assert str(caught.value).isprintable()
+
+
+def test_a_weight_of_both_parts_is_one_weight():
+    vae = built("tied", reconstruction_loss="bce")
+    weights = weights_of(vae)
+    assert len({id(weight) for weight in weights}) == len(weights)
+    assert any(weight is vae.encoder.hidden.kernel for weight in weights)
 
 
 def test_bce_asks_what_a_decoder_gives():
@@ -111,6 +126,7 @@ def test_bce_asks_what_a_decoder_gives():
         (f"{STRANGERS}:NOT_A_FUNCTION", "has no function NOT_A_FUNCTION"),
         (f"{STRANGERS}:no_seed", r"it takes \(image_shape, latent_dim\)"),
         (f"{STRANGERS}:odd_option", "option widths without a default that is"),
+        (f"{STRANGERS}:odd_annotation", r"cannot be read \(NameError: .*Unkn"),
         ("tests.unit.model.strange_import:build", "ZeroDivisionError: "),
     ],
 )

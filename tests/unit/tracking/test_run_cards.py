@@ -23,6 +23,7 @@ from trainer.distributed import devices
 from trainer.errors import InterruptedJobError
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir, open_to_write
+from trainer.model.build import description
 from trainer.runtime.console import Console
 from trainer.tracking import run_cards
 from trainer.tracking.summaries import Summaries
@@ -32,6 +33,8 @@ TAB_METRICS = {
     "losses/reconstruction_loss": "reconstruction_loss",
     "losses/kl_loss": "kl_loss",
     "posterior/active_units": "active_units",
+    "posterior/active_directions": "active_directions",
+    "posterior/dead_units": "dead_units",
 }
 
 
@@ -75,7 +78,9 @@ def job(small_config, console, stop):
 
 def start_session(job, config, console, stop):
     data = sources.load(config, console, stop)
-    job.write_record(config, data, False, devices.connect(config))
+    job.write_record(
+        config, description(config), data, False, devices.connect(config)
+    )
     run_cards.write(job, "test")
 
 
@@ -98,6 +103,7 @@ def test_several_jobs_are_rows_with_their_metrics_in_the_hparams_tab(
         assert hparams["beta"].number_value == config.beta
         assert hparams["train_examples"].number_value == 320
         assert hparams["dataset"].string_value == "synthetic"
+        assert hparams["model"].string_value == "notebook"
         assert hparams["devices"].string_value == "1 CPU replica"
         assert "job_dir" not in hparams
         finished = JobDir(config.job_dir).finished()["test_metrics"]
@@ -112,7 +118,7 @@ def test_several_jobs_are_rows_with_their_metrics_in_the_hparams_tab(
         assert session.end_time_secs > session.start_time_secs
     # Also when TensorBoard is given the logs of one job.
     (row,) = rows_of_hparams(runs / "b" / "logs").values()
-    assert (row.name, len(row.metric_values)) == ("test", 4)
+    assert (row.name, len(row.metric_values)) == ("test", len(TAB_METRICS))
 
 
 def test_a_job_that_goes_on_is_not_at_its_end(job, small_config, console, stop):
@@ -189,11 +195,21 @@ def test_the_text_tab_has_the_settings_and_no_secret(job):
         "replicas": "1 CPU replica",
     }.items():
         assert f"<td>{name}</td>\n<td>{value}</td>" in page, name
-    for part in ("Data", "Settings", "Devices", "Versions"):
+    for part in ("Data", "Model", "Settings", "Devices", "Versions"):
         assert f"<th>{part}</th>" in page
     (path,) = (job.logs / "test").iterdir()
     assert b"secret" not in path.read_bytes()
     assert str(job.root).encode() not in path.read_bytes()
+
+
+def test_a_model_is_shown_with_every_option_and_its_source():
+    model = {"name": "my:build", "options": {"width": 8}, "source": "abc"}
+    assert run_cards.model_of({"model": model}) == {
+        "name": "my:build",
+        "option width": 8,
+        "SHA-256 of its source": "abc",
+    }
+    assert run_cards.model_of({}) == {}
 
 
 def test_text_that_looks_like_markup_stays_as_it_is(job):

@@ -45,7 +45,7 @@ def trainer(job, settings, container_name, env):
         job: a `Job`.
         settings: a `kubernetes.Settings`.
         container_name: str.
-        env: dict of str, variables of the container.
+        env: dict of str, variables of the container beside the job's own.
     """
     # The image writes to these alone: to /tmp bucket staging and caches, to
     # /runs the data set that it downloads.
@@ -80,9 +80,10 @@ def trainer(job, settings, container_name, env):
             _as_it_is(text) for text in (f"--job_dir={job.job_dir}", *flags)
         ],
     }
-    if env:
+    if env := {**job.env, **env}:
         container["env"] = [
-            {"name": name, "value": value} for name, value in env.items()
+            {"name": name, "value": _as_it_is(value)}
+            for name, value in env.items()
         ]
     pod = _pod(settings, {**container, "resources": resources}, volumes)
     pod["terminationGracePeriodSeconds"] = _GRACE_SECONDS
@@ -289,7 +290,7 @@ def _placement(job, settings):
 
 
 def _as_it_is(text):
-    """Returns a word of a command line in which Kubernetes replaces nothing.
+    """Returns a word or a value in which Kubernetes replaces nothing.
 
     It puts the value of a variable in the place of $(NAME), and $ in that of
     $$: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#entrypoint

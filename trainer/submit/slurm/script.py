@@ -113,6 +113,7 @@ def render(job, settings):
             if value
         ),
         notice=_NOTICE_SECONDS,
+        variables=_exports(job),
         prepare=prepare,
         # srun does not take it over from the job:
         # https://slurm.schedmd.com/srun.html#OPT_cpus-per-task
@@ -181,10 +182,13 @@ def _container(job, folders):
                 f"{folder} has a colon or a comma, and Apptainer cannot mount "
                 "it; give another folder."
             )
+    keras_home = []
+    if "KERAS_HOME" not in job.env:
+        # The image keeps downloads where only Docker would mount a folder.
+        keras_home = ['--env KERAS_HOME="${KERAS_HOME:-$HOME/.keras}"']
     program = [
         "apptainer exec" + (" --nv" if job.gpus else ""),
-        # The image keeps downloads where only Docker would mount a folder.
-        '--env KERAS_HOME="${KERAS_HOME:-$HOME/.keras}"',
+        *keras_home,
         '${TMPDIR:+--bind "$TMPDIR"}',
         *(f"--bind {shlex.quote(folder)}" for folder in folders.values()),
         shlex.quote(job.image),
@@ -197,6 +201,17 @@ def _container(job, folders):
             f"mkdir -p {shlex.quote(job.job_dir)} || exit\n"
         )
     return program, prepare
+
+
+def _exports(job):
+    """Returns lines of the shell that set the variables of `--env`."""
+    # Apptainer takes these into the container, before what the image sets.
+    prefix = "APPTAINERENV_" if job.image else ""
+    lines = [
+        f"export {prefix}{name}={shlex.quote(value)}\n"
+        for name, value in job.env.items()
+    ]
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def _options(job, settings):
@@ -228,7 +243,7 @@ _SCRIPT = """\
 #SBATCH --requeue
 # Before the time limit the trainer is told to save; this shell is not told.
 #SBATCH --signal=TERM@{notice}
-{prepare}
+{variables}{prepare}
 # One task on each node. When one ends, the others notice by themselves, save,
 # and exit with 75 within a minute: srun need not kill them.
 srun --kill-on-bad-exit=0 --wait=0{cpus} \\

@@ -191,6 +191,13 @@ def job_spec(job, settings, arguments):
         "replicaCount": 1,
         "containerSpec": {"imageUri": job.image, "args": arguments},
     }
+    if job.env:
+        pool["containerSpec"]["env"] = [
+            # $(NAME) would become the value of that variable:
+            # https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/EnvVar
+            {"name": name, "value": value.replace("$(", "$$(")}
+            for name, value in job.env.items()
+        ]
     # In TF_CONFIG the first pool becomes the chief, the second the workers.
     pools = [pool]
     if job.workers > 1:
