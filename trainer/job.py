@@ -188,7 +188,9 @@ def _prepare_to_lead(session, job, start, damaged):
         session.stop,
         recorded_name=job.record()["data"]["name"] if job.exists else None,
         # A job that goes on has had its model; other data is named as such.
-        check_shape=None if job.exists else model_for,
+        # Of several workers all build it at the same time, since TensorFlow
+        # sends the first weights of the chief to the others.
+        check_shape=None if job.exists or session.peers else model_for,
     )
     jit_compile = _resolve_jit(config, cluster)
     # Before anything is refused that only other data brings about.
