@@ -45,7 +45,9 @@ def measure(setup):
             f"--importance_samples={samples}",
         ),
     )  # fmt: skip
-    images = json.loads((job_dir / "evaluation.json").read_text())["data"]["test_examples"]
+    images = json.loads((job_dir / "evaluation.json").read_text())["data"][
+        "test_examples"
+    ]
     seconds, cpu_seconds = (
         _whole(found, which, _IMAGES / images) for which in (0, 1)
     )

@@ -3,6 +3,8 @@
 It shares no code with the trainer's model.
 """
 
+import itertools
+
 _CHANNELS_OF_A_GROUP = 8
 # Keras's, so that both compute the same.
 _EPSILON = 1e-3
@@ -22,7 +24,7 @@ def build_vae(latent_dim, side, channels, widths):
     smallest = side // 2 ** (len(widths) - 1)
     values = smallest * smallest * widths[-1]
     encoder = [_conv(channels, widths[0])]
-    for before, width in zip(widths, widths[1:], strict=False):
+    for before, width in itertools.pairwise(widths):
         encoder += [*_normalised(before), _conv(before, width, stride=2)]
         encoder.append(_block(width))
     encoder += [*_normalised(widths[-1]), nn.Flatten()]
@@ -30,7 +32,7 @@ def build_vae(latent_dim, side, channels, widths):
         nn.Linear(latent_dim, values),
         nn.Unflatten(1, (widths[-1], smallest, smallest)),
     ]
-    for before, width in zip(widths[::-1], widths[-2::-1], strict=False):
+    for before, width in itertools.pairwise(widths[::-1]):
         decoder += [_block(before), nn.Conv2d(before, width, 1)]
         decoder.append(nn.Upsample(scale_factor=2))
     decoder += [*_normalised(widths[0]), _conv(widths[0], widths[0])]

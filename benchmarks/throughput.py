@@ -160,12 +160,20 @@ def warm_up(chosen, setup):
 def ratio(turns, over, under):
     """Returns the `Estimate` of how much faster a contender is than another."""
     return Estimate.of_ratios(
-        *([turn.per_second for turn in turns[one.name]] for one in (over, under))
+        *(
+            [turn.per_second for turn in turns[one.name]]
+            for one in (over, under)
+        )
     )
 
 
 def best(modes, setup):
-    """Returns the fastest of some modes, in a list; ends the others."""
+    """Returns the fastest of some modes, in a list; ends the others.
+
+    Args:
+        modes: list of `Contender`s, warmed up.
+        setup: a `setup.Setup`.
+    """
     if len(modes) < 2:
         return modes
     turns = rounds(modes, _TRIAL_ROUNDS, setup, "Choosing the best mode")
@@ -187,6 +195,17 @@ def best(modes, setup):
 
 
 def rounds(chosen, count, setup, title):
+    """Lets contenders take turns of so many steps, with a progress bar.
+
+    Args:
+        chosen: list of `Contender`s, warmed up.
+        count: int, number of rounds.
+        setup: a `setup.Setup`.
+        title: str, of the bar.
+
+    Returns:
+        Dict by name of a list of `Measurement`s, one a round.
+    """
     steps = {
         contender.name: setup.steps_of(contender.name, setup.steps)
         for contender in chosen
@@ -212,11 +231,15 @@ def say_speeds(turns, setup, shares=None):
         shares: dict by name of `Estimate`s of the roofline; None to say none.
     """
     for name, of_one in turns.items():
-        speed = Estimate.of(turn.per_second * setup.batch_size for turn in of_one)
+        speed = Estimate.of(
+            turn.per_second * setup.batch_size for turn in of_one
+        )
         cpu = Estimate.of(
             1e3 * turn.cpu_seconds / turn.steps for turn in of_one
         )
-        share = f"{shares[name].text('{:.0%}')} of the roofline, " * bool(shares)
+        share = f"{shares[name].text('{:.0%}')} of the roofline, " * bool(
+            shares
+        )
         setup.console.line(
             f"  {name}: {speed.text('{:,.0f}')} images/s, {share}"
             f"{cpu.text('{:.1f}')} ms of CPU a step"
