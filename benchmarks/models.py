@@ -20,7 +20,7 @@ BFLOAT16_GOALS = {
     "float32": Goal(1.8, 1.6, more_is_better=True, form="{:.2f}x"),
     "bfloat16": Goal(1.25, 1.1, more_is_better=True, form="{:.2f}x"),
 }
-_CONV_BYTES = 48 << 20
+CONV_BYTES = 48 << 20
 _CONV_BATCH = 32
 # A step of it takes as long as ten of the default model.
 _TIMES_THE_STEP = 10
@@ -38,7 +38,7 @@ def measure(setup):
 def conv(setup):
     """Returns the `Figure`s of `--model=conv` on pictures in colour."""
     dataset = setup.folder / "pictures of 64x64"
-    drawn.write_dataset(dataset, SHAPE, _CONV_BYTES, sparse=False)
+    drawn.write_dataset(dataset, SHAPE, CONV_BYTES, sparse=False)
     flags = (
         f"--data_dir={dataset}",
         f"--batch_size={_CONV_BATCH}",

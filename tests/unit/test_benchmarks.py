@@ -13,9 +13,11 @@ import tensorflow as tf
 from benchmarks import (
     __main__ as bench,
     contenders,
+    evaluating,
     flops,
     intervals,
     keras_fit,
+    models,
     overheads,
     profile_ops,
     pytorch,
@@ -442,3 +444,27 @@ def test_it_measures_the_throughput_and_what_is_around_it(
         outside, cpu = overheads.around(setup, base)
     assert 0 < outside.estimate.low <= outside.estimate.high < 1
     assert cpu.estimate.low > -1
+
+
+@pytest.mark.slow
+def test_it_measures_other_models(setup, monkeypatch):
+    # As above; and few samples, whose time is mostly that of the start.
+    monkeypatch.setattr(throughput, "FIT_MODES", {"fit": False})
+    monkeypatch.setattr(
+        throughput,
+        "PYTORCH_MODES",
+        {"PyTorch": {"channels_last": False, "compile": False}},
+    )
+    monkeypatch.setattr(models, "CONV_BYTES", 64 * 12288)
+    monkeypatch.setattr(evaluating, "FEW", 1)
+    monkeypatch.setattr(evaluating, "MANY", 20)
+    setup = dataclasses.replace(setup, pairs=1)
+    has_pytorch = importlib.util.find_spec("torch") is not None
+    assert [figure.name for figure in models.measure(setup)] == [
+        "conv over fit",
+        *(["conv over PyTorch"] if has_pytorch else []),
+        "conv, share of the roofline",
+        "bfloat16 over fit, float32",
+        "bfloat16 over fit, mixed_bfloat16",
+        "vae-evaluate, mlp, 5,000 samples",
+    ]
