@@ -237,8 +237,8 @@ def say_speeds(turns, setup, shares=None):
         cpu = Estimate.of(
             1e3 * turn.cpu_seconds / turn.steps for turn in of_one
         )
-        share = f"{shares[name].text('{:.0%}')} of the roofline, " * bool(
-            shares
+        share = (
+            f"{shares[name].text('{:.0%}')} of the roofline, " if shares else ""
         )
         setup.console.line(
             f"  {name}: {speed.text('{:,.0f}')} images/s, {share}"
