@@ -14,6 +14,7 @@ from benchmarks import (
     data,
     intervals,
     memory,
+    models,
     overheads,
     startup,
     throughput,
@@ -30,6 +31,7 @@ PARTS = {
     "memory": memory.measure,
     "quality": time_to_quality.measure,
     "data": data.measure,
+    "models": models.measure,
 }
 
 

@@ -6,9 +6,11 @@ import functools
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _STOP_SECONDS = 20
@@ -187,3 +189,34 @@ def alternating(pairs, names, measured):
         for name in names if number % 2 == 0 else names[::-1]:
             found[name].append(measured(name))
     return found
+
+
+def seconds_of(command, threads):
+    """Returns how long a command takes: wall time, and CPU of all it starts.
+
+    Args:
+        command: list of str, a module and its arguments.
+        threads: int, how many may compute at a time.
+
+    Raises:
+        ContenderError: it failed.
+    """
+    before = _cpu_of_children()
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, **thread_variables(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=keep_to_cores(threads),
+    )
+    if done.returncode:
+        raise ContenderError(f"{command[0]} failed:\n{done.stderr}")
+    return time.perf_counter() - started, _cpu_of_children() - before
+
+
+def _cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,13 +1,30 @@
-"""The model's layers in numbers: parameters and floating-point operations.
+"""A model in numbers: its parameters and floating-point operations.
 
-A multiply-add counts as two operations. Only convolutions and dense layers
-count; activations, the loss and Adam are a few operations a value. A window
-that hangs over the edge of the image counts in full.
+They are read from the built Keras models, so that they serve every model of
+the trainer. A multiply-add counts as two operations. Only convolutions and
+dense layers count; activations, normalisation, the loss and Adam are a few
+operations a value. A window that hangs over the edge of the image counts in
+full.
 """
 
 import dataclasses
+import functools
+import math
 
-PARAMETERS = 761_825
+from trainer.runtime.command import quiet_tensorflow
+
+with quiet_tensorflow():
+    import keras
+    import tensorflow as tf
+
+    from trainer.config import TrainConfig
+    from trainer.model.build import build_vae
+
+_KINDS = (
+    keras.layers.Dense,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +32,14 @@ class Layer:
     """A convolution, a transposed convolution or a dense layer.
 
     Attributes:
-        name: the layer's name in `trainer.model.vae`.
+        name: the layer's name in its Keras model.
         positions: of the convolution's small side, at which its kernel is
             applied once: the output's of a convolution, the input's of a
             transposed one. 1 for a dense layer.
         taps: kernel positions; 1 for a dense layer.
         inputs: channels or units that it reads.
         outputs: channels or units that it gives.
+        parameters: weights and biases.
         needs_data_gradient: whether anything before it is trained.
     """
 
@@ -30,12 +48,8 @@ class Layer:
     taps: int
     inputs: int
     outputs: int
+    parameters: int
     needs_data_gradient: bool = True
-
-    @property
-    def parameters(self):
-        """Weights and biases."""
-        return self.taps * self.inputs * self.outputs + self.outputs
 
     @property
     def forward_flops(self):
@@ -52,41 +66,111 @@ class Layer:
         return self.forward_flops * (3 if self.needs_data_gradient else 2)
 
 
-def layers(latent_dim=200, height=28, width=28):
-    """Returns the `Layer`s of the model, in order."""
-    half = height // 2 * (width // 2)
-    quarter = height // 4 * (width // 4)
-    return (
-        Layer("encoder_conv_1", half, 9, 1, 32, needs_data_gradient=False),
-        Layer("encoder_conv_2", quarter, 9, 32, 64),
-        Layer("encoder_dense", 1, 1, quarter * 64, 16),
-        Layer("z_mean", 1, 1, 16, latent_dim),
-        Layer("z_log_var", 1, 1, 16, latent_dim),
-        Layer("decoder_dense", 1, 1, latent_dim, quarter * 64),
-        Layer("decoder_conv_1", quarter, 9, 64, 64),
-        Layer("decoder_conv_2", half, 9, 64, 32),
-        Layer("decoder_conv_3", height * width, 9, 32, 1),
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a model computes.
+
+    Attributes:
+        layers: tuple of `Layer`s, in the model's order.
+        parameters: int, of all layers, those of normalisation as well.
+    """
+
+    layers: tuple
+    parameters: int
+
+    @property
+    def forward_flops(self):
+        """Operations of one image, forward."""
+        return sum(layer.forward_flops for layer in self.layers)
+
+    @property
+    def step_flops(self):
+        """Operations of one image in a training step."""
+        return sum(layer.step_flops for layer in self.layers)
+
+    def text(self):
+        """Returns a sentence of these numbers."""
+        return (
+            f"The model: {self.parameters:,} parameters, "
+            f"{self.forward_flops / 1e6:.2f} MFLOP an image forward, "
+            f"{self.step_flops / 1e6:.2f} MFLOP in a training step "
+            "(a multiply-add is 2)."
+        )
+
+
+def of_models(encoder, decoder):
+    """Returns the `Work` of an encoder and a decoder.
+
+    Args:
+        encoder: `keras.Model`, a graph of layers.
+        decoder: the same.
+    """
+    return Work(
+        layers=(
+            # No gradient of the images is wanted, but one of z.
+            *_layers(encoder, input_is_trained=False),
+            *_layers(decoder, input_is_trained=True),
+        ),
+        parameters=encoder.count_params() + decoder.count_params(),
     )
 
 
-def forward_flops():
-    """Operations of one image, forward."""
-    return sum(layer.forward_flops for layer in layers())
+@functools.cache
+def of_config(config=None, image_shape=(28, 28, 1)):
+    """Returns the `Work` of the trainer's model.
+
+    Args:
+        config: a `TrainConfig`; None for the default one.
+        image_shape: (height, width, channels).
+    """
+    vae = build_vae(config or TrainConfig(), image_shape)
+    return of_models(vae.encoder, vae.decoder)
 
 
-def step_flops():
-    """Operations of one image in a training step."""
-    return sum(layer.step_flops for layer in layers())
-
-
-def check_parameters(name, count):
+def check_parameters(name, count, expected):
     """Refuses a contender that is another model.
 
     Raises:
         ValueError: it has another number of parameters.
     """
-    if count != PARAMETERS:
+    if count != expected:
         raise ValueError(
-            f"{name} has {count:,} parameters; expected {PARAMETERS:,}, those "
+            f"{name} has {count:,} parameters; expected {expected:,}, those "
             "of the model that it is compared with."
         )
+
+
+def _layers(model, input_is_trained):
+    """Yields the `Layer`s of a graph of layers."""
+    is_trained = {}
+    for operation in model.operations:
+        if isinstance(operation, keras.layers.InputLayer):
+            is_trained[operation] = input_is_trained
+            continue
+        before = any(
+            is_trained[value._keras_history.operation]
+            for value in tf.nest.flatten(operation.input)
+        )
+        weights = getattr(operation, "trainable_weights", ())
+        is_trained[operation] = before or bool(weights)
+        if isinstance(operation, _KINDS):
+            yield _of_layer(operation, needs_data_gradient=before)
+
+
+def _of_layer(layer, needs_data_gradient):
+    positions, taps = 1, 1
+    inputs, outputs = layer.input.shape[-1], layer.output.shape[-1]
+    if not isinstance(layer, keras.layers.Dense):
+        is_transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+        small = layer.input if is_transposed else layer.output
+        positions = math.prod(small.shape[1:-1])
+        taps = math.prod(layer.kernel_size)
+    return Layer(
+        name=layer.name,
+        positions=positions,
+        taps=taps,
+        inputs=inputs,
+        outputs=outputs,
+        parameters=layer.count_params(),
+        needs_data_gradient=needs_data_gradient,
+    )

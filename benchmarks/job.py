@@ -81,6 +81,7 @@ def _checked(build_vae):
         flops.check_parameters(
             "The trainer's model",
             vae.encoder.count_params() + vae.decoder.count_params(),
+            flops.of_config().parameters,
         )
         return vae
 

@@ -1,13 +1,13 @@
 """The contender: the same model through `Model.fit`, as in a notebook.
 
-It shares no code with the trainer's model or step.
+It shares no code with the trainer's models or step.
 """
 
 import contextlib
 import json
 import sys
 
-from benchmarks import flops
+from benchmarks import flops, keras_conv
 from benchmarks.turns import BenchmarkOver, Turn
 from trainer.data import sources
 from trainer.runtime.command import quiet_tensorflow
@@ -31,7 +31,7 @@ class Sampling(keras.layers.Layer):
         """Returns z_mean + exp(z_log_var / 2) * epsilon."""
         if epsilon is None:
             epsilon = keras.random.normal(
-                tf.shape(z_mean), seed=self.seed_generator
+                tf.shape(z_mean), dtype=z_mean.dtype, seed=self.seed_generator
             )
         return z_mean + tf.exp(0.5 * z_log_var) * epsilon
 
@@ -63,22 +63,18 @@ def build_decoder(latent_dim):
     return keras.Model(z, images)
 
 
-class NotebookVAE(keras.Model):
-    """The model with a `train_step` of its own, as Keras's guide has it."""
+class FitVAE(keras.Model):
+    """A model with a `train_step` of its own, as Keras's guide has it."""
 
-    def __init__(self, latent_dim=200):
+    def __init__(self, encoder, decoder):
         super().__init__()
-        self.encoder = build_encoder(latent_dim)
-        self.decoder = build_decoder(latent_dim)
+        self.encoder = encoder
+        self.decoder = decoder
         self.sampling = Sampling()
         self.trackers = [
             keras.metrics.Mean(name=name)
             for name in ("total_loss", "reconstruction_loss", "kl_loss")
         ]
-        flops.check_parameters(
-            "The model of Model.fit",
-            self.encoder.count_params() + self.decoder.count_params(),
-        )
 
     @property
     def metrics(self):
@@ -90,6 +86,11 @@ class NotebookVAE(keras.Model):
         z_mean, z_log_var = self.encoder(images)
         reconstructions = self.decoder(
             self.sampling(z_mean, z_log_var, epsilon)
+        )
+        # The losses are float32 where the layers are bfloat16.
+        z_mean, z_log_var, reconstructions = (
+            tf.cast(x, images.dtype)
+            for x in (z_mean, z_log_var, reconstructions)
         )
         reconstruction = tf.reduce_mean(
             tf.reduce_sum(tf.square(images - reconstructions), axis=(1, 2, 3))
@@ -131,10 +132,27 @@ class _TurnCallback(keras.callbacks.Callback):
         self._turn.did(batch - self._begin + 1)
 
 
+def build_vae(latent_dim=200, conv=None):
+    """Returns a `FitVAE` of the notebook's model, or of `keras_conv`.
+
+    Args:
+        latent_dim: int.
+        conv: dict of the other arguments of `keras_conv`; None for the
+            notebook's model.
+    """
+    if conv is None:
+        return FitVAE(build_encoder(latent_dim), build_decoder(latent_dim))
+    return FitVAE(
+        keras_conv.build_encoder(latent_dim, **conv),
+        keras_conv.build_decoder(latent_dim, **conv),
+    )
+
+
 def main():
     """Runs `fit` in the mode of the settings.
 
-    They are `flags`, `jit_compile` and `steps_per_execution`.
+    They are `flags`, `parameters`, which the model has to have, `conv` as of
+    `build_vae`, `policy` of Keras, `jit_compile` and `steps_per_execution`.
     """
     settings = json.loads(sys.argv[1])
     turn = Turn()
@@ -149,7 +167,13 @@ def main():
         .batch(config.batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-    vae = NotebookVAE(config.latent_dim)
+    keras.mixed_precision.set_dtype_policy(settings["policy"])
+    vae = build_vae(config.latent_dim, settings["conv"])
+    flops.check_parameters(
+        "The model of Model.fit",
+        vae.encoder.count_params() + vae.decoder.count_params(),
+        settings["parameters"],
+    )
     vae.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
         steps_per_execution=settings["steps_per_execution"],

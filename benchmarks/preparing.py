@@ -1,15 +1,10 @@
 """`vae-data prepare` beside what a user would write with Pillow."""
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
-import time
 
 from benchmarks import contenders, pillow_loop
-from benchmarks.contenders import ROOT, ContenderError
+from benchmarks.contenders import ContenderError
 from benchmarks.intervals import Estimate, Figure, Goal
 
 _GOAL = Goal(1.0, 0.8, more_is_better=True, form="{:.2f}x")
@@ -50,7 +45,7 @@ def prepare_over_pillow(setup, pictures, side, dataset):
     def seconds(name):
         shutil.rmtree(dataset, ignore_errors=True)
         array.unlink(missing_ok=True)
-        return _seconds_of(commands[name], setup.threads)
+        return contenders.seconds_of(commands[name], setup.threads)
 
     # The first ones read the files from the disk. Prepare comes last, since
     # its dataset is trained on.
@@ -84,26 +79,3 @@ def prepare_over_pillow(setup, pictures, side, dataset):
         f"  By seconds of CPU prepare is at {cpu.text()} of the loop."
     )
     return Figure("prepare over a loop of Pillow", wall, _GOAL)
-
-
-def _seconds_of(command, threads):
-    """Returns how long a command takes: wall time, and CPU of all it starts."""
-    before = _cpu_of_children()
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={**os.environ, **contenders.thread_variables(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=contenders.keep_to_cores(threads),
-    )
-    if done.returncode:
-        raise ContenderError(f"{command[0]} failed:\n{done.stderr}")
-    return time.perf_counter() - started, _cpu_of_children() - before
-
-
-def _cpu_of_children():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

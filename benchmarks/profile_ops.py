@@ -6,6 +6,7 @@ python -m benchmarks.profile_ops --job_dir=DIR     # of a job that has one
 
 import argparse
 import collections
+import contextlib
 import json
 import pathlib
 import re
@@ -56,16 +57,17 @@ def operations(job_dir):
     return milliseconds
 
 
-def by_layer(milliseconds, steps, batch_size):
+def by_layer(layers, milliseconds, steps, batch_size):
     """Returns rows (layer, ms a step, GFLOP/s), the slowest first.
 
     Args:
+        layers: `flops.Layer`s.
         milliseconds: of `operations`.
         steps: int, how many were profiled.
         batch_size: int, images of a step.
     """
     rows = []
-    for layer in flops.layers():
+    for layer in layers:
         # Keras appends _1 to a layer's name when it is called again.
         name = re.compile(rf"(^|/){layer.name}(_\d+)?(/|$)")
         spent = sum(
@@ -79,8 +81,8 @@ def by_layer(milliseconds, steps, batch_size):
     return sorted(rows, key=lambda row: -row[1])
 
 
-def report(milliseconds, steps, batch_size, top):
-    """Returns the tables as text."""
+def report(layers, milliseconds, steps, batch_size, top):
+    """Returns the tables as text; the arguments are those of `by_layer`."""
     total = sum(milliseconds.values())
     types = collections.Counter()
     for (_, kind), value in milliseconds.items():
@@ -106,7 +108,9 @@ def report(milliseconds, steps, batch_size, top):
     lines.append(f"\n{'ms':>7} {'GFLOP/s':>8}  layer, forward and backward")
     lines += [
         f"{spent:7.2f} {rate:8.0f}  {name}"
-        for name, spent, rate in by_layer(milliseconds, steps, batch_size)
+        for name, spent, rate in by_layer(
+            layers, milliseconds, steps, batch_size
+        )
     ]
     return "\n".join(lines)
 
@@ -125,29 +129,38 @@ def main(arguments=None):
     parser.add_argument("--job_dir", default="", help="of a profiled job")
     parser.add_argument("--top", type=int, default=15, help="rows of a table")
     options, flags = parser.parse_known_args(arguments)
-    if options.job_dir:
-        job_dir = pathlib.Path(options.job_dir)
-        record = json.loads((job_dir / "config.json").read_text())
-        config = TrainConfig.from_json(record["config"])
-        first, last = config.profile_range()
-        found = operations(job_dir)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        if options.job_dir:
+            job_dir = pathlib.Path(options.job_dir)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
             job_dir = pathlib.Path(folder) / "job"
-            config = parse_flags(
-                [
-                    f"--job_dir={job_dir}",
-                    f"--max_steps={_LAST}",
-                    f"--profile_steps={_FIRST},{_LAST}",
-                    *flags,
-                ]
-            )
-            with quiet_tensorflow():
-                from trainer.job import train_and_evaluate
-            train_and_evaluate(config)
-            first, last = _FIRST, _LAST
-            found = operations(job_dir)
-    print(report(found, last - first + 1, config.batch_size, options.top))
+            _run_profiled(job_dir, flags)
+        record = json.loads((job_dir / "config.json").read_text())
+        found = operations(job_dir)
+    config = TrainConfig.from_json(record["config"])
+    # Jobs of early versions have images of this shape, and do not say so.
+    image_shape = tuple(record["data"].get("image_shape", (28, 28, 1)))
+    layers = flops.of_config(config, image_shape).layers
+    first, last = config.profile_range()
+    print(
+        report(layers, found, last - first + 1, config.batch_size, options.top)
+    )
+
+
+def _run_profiled(job_dir, flags):
+    """Runs a short job of these flags with a profile."""
+    config = parse_flags(
+        [
+            f"--job_dir={job_dir}",
+            f"--max_steps={_LAST}",
+            f"--profile_steps={_FIRST},{_LAST}",
+            *flags,
+        ]
+    )
+    with quiet_tensorflow():
+        from trainer.job import train_and_evaluate
+    train_and_evaluate(config)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 
-from benchmarks import flops
+from benchmarks import flops, pytorch_conv
 from benchmarks.turns import BenchmarkOver, Turn
 from trainer.data import sources
 from trainer.runtime.console import Console
@@ -22,7 +22,7 @@ def build_vae(latent_dim=200):
     from torch import nn
 
     half = {"stride": 2, "padding": 1}
-    vae = nn.ModuleDict(
+    return nn.ModuleDict(
         {
             "encoder_conv_1": nn.Conv2d(1, 32, 3, **half),
             "encoder_conv_2": nn.Conv2d(32, 64, 3, **half),
@@ -39,10 +39,6 @@ def build_vae(latent_dim=200):
             "decoder_conv_3": nn.ConvTranspose2d(32, 1, 3, padding=1),
         }
     )
-    flops.check_parameters(
-        "PyTorch's model", sum(weight.numel() for weight in vae.parameters())
-    )
-    return vae
 
 
 def total_loss(vae, images, epsilon):
@@ -71,7 +67,12 @@ def total_loss(vae, images, epsilon):
 
 
 def main():
-    """Trains in a mode: `flags`, `threads`, `channels_last`, `compile`."""
+    """Trains in the mode of the settings.
+
+    They are `flags`, `parameters`, which the model has to have, `conv` of the
+    arguments of `pytorch_conv` or None, `threads`, `channels_last` and
+    `compile`.
+    """
     settings = json.loads(sys.argv[1])
     turn = Turn()
     import torch
@@ -90,11 +91,22 @@ def main():
         else torch.contiguous_format
     )
     images = images.contiguous(memory_format=layout)
-    vae = build_vae(config.latent_dim).to(memory_format=layout)
+    if settings["conv"] is None:
+        vae, loss_of = build_vae(config.latent_dim), total_loss
+    else:
+        vae = pytorch_conv.build_vae(config.latent_dim, **settings["conv"])
+        loss_of = pytorch_conv.total_loss
+    flops.check_parameters(
+        "PyTorch's model",
+        sum(weight.numel() for weight in vae.parameters()),
+        settings["parameters"],
+    )
+    vae = vae.to(memory_format=layout)
     optimizer = torch.optim.Adam(
         vae.parameters(), config.learning_rate, eps=1e-7, fused=True
     )
-    loss_of = torch.compile(total_loss) if settings["compile"] else total_loss
+    if settings["compile"]:
+        loss_of = torch.compile(loss_of)
     size = config.batch_size
     with contextlib.suppress(BenchmarkOver):
         turn.ready(version=torch.__version__)

@@ -11,7 +11,7 @@ from benchmarks import flops
 
 REPLICAS = (1, 2, 4, 8, 16, 64, 256, 1024)
 # A step all-reduces the gradients and three losses, in float32.
-BYTES = 4 * (flops.PARAMETERS + 3)
+BYTES = 4 * (flops.of_config().parameters + 3)
 # Of the peak. On 2 CPU cores the step reaches 0.44 of a matrix product; on a
 # GPU these layers are small and bound by memory. An assumption.
 UTILISATION = 0.25
@@ -84,7 +84,7 @@ def _slowest_link(machine, replicas):
 
 def compute_seconds(machine, images):
     """Seconds of a step's forward and backward pass on one GPU."""
-    work = images * flops.step_flops()
+    work = images * flops.of_config().step_flops
     return OVERHEAD_SECONDS + work / (UTILISATION * machine.flops)
 
 
@@ -119,7 +119,7 @@ def rows(machine, images_of):
 def main():
     """Prints the tables in Markdown."""
     print(f"{BYTES:,} bytes all-reduced a step;")
-    print(f"{flops.step_flops() / 1e6:.2f} MFLOP an image of a step.")
+    print(f"{flops.of_config().step_flops / 1e6:.2f} MFLOP an image of a step.")
     for title, images_of in (
         ("Global batch 4,096", lambda replicas: 4096 // replicas),
         ("512 images a GPU", lambda replicas: 512),

@@ -13,12 +13,15 @@ import tensorflow as tf
 from benchmarks import (
     __main__ as bench,
     contenders,
+    evaluating,
     flops,
     intervals,
     keras_fit,
+    models,
     overheads,
     profile_ops,
     pytorch,
+    pytorch_conv,
     scaling,
     setup as setup_lib,
     throughput,
@@ -28,7 +31,8 @@ from trainer.config import TrainConfig
 from trainer.model.build import build_vae
 from trainer.runtime.flags import parse_flags
 
-LAYERS = [layer.name for layer in flops.layers()]
+WORK = flops.of_config()
+LAYERS = [layer.name for layer in WORK.layers]
 GOAL = intervals.Goal(1.5, 1.15, more_is_better=True)
 
 
@@ -99,14 +103,14 @@ def test_the_operations_equal_a_count_by_hand():
     }
     assert list(multiply_adds) == LAYERS
     forward = 2 * sum(multiply_adds.values())
-    assert flops.forward_flops() == forward == 14_576_384
+    assert WORK.forward_flops == forward == 14_576_384
     # Twice as much backward, but no gradient of the images.
     first = 2 * multiply_adds["encoder_conv_1"]
-    assert flops.step_flops() == 3 * forward - first == 43_616_256
+    assert WORK.step_flops == 3 * forward - first == 43_616_256
 
 
 def test_tensorflow_counts_the_same_operations_forward():
-    model = keras_fit.NotebookVAE()
+    model = keras_fit.build_vae()
 
     @tf.function
     def forward(images, noise):
@@ -124,7 +128,7 @@ def test_tensorflow_counts_the_same_operations_forward():
     # Beside the products TensorFlow counts biases, activations and the loss:
     # at most a dozen operations an activation.
     activations = 14 * 14 * 32 + 7 * 7 * 64 * 2 + 14 * 14 * 64 + 28 * 28 * 33
-    assert 0 <= counted - flops.forward_flops() < 12 * activations
+    assert 0 <= counted - WORK.forward_flops < 12 * activations
 
 
 def test_the_interval_of_a_median_is_that_of_the_binomial():
@@ -175,12 +179,12 @@ def test_too_few_samples_are_said():
 
 def test_a_contender_with_another_model_is_refused():
     with pytest.raises(ValueError, match="has 761,824 parameters"):
-        flops.check_parameters("X", flops.PARAMETERS - 1)
-    assert sum(layer.parameters for layer in flops.layers()) == 761_825
+        flops.check_parameters("X", 761_824, WORK.parameters)
+    assert sum(layer.parameters for layer in WORK.layers) == 761_825
 
 
 def test_fit_has_the_loss_of_the_trainers_step():
-    model = keras_fit.NotebookVAE()
+    model = keras_fit.build_vae()
     layers = [
         layer
         for part in (model.encoder, model.decoder)
@@ -228,17 +232,112 @@ def test_pytorch_has_the_loss_of_the_trainers_step():
     assert loss.item() == pytest.approx(reference_loss(), rel=1e-6)
 
 
-def test_the_trainers_model_has_those_layers():
-    vae = build_vae(TrainConfig(), (28, 28, 1))
-    layers = [
+@pytest.mark.parametrize(
+    ("model", "options"), [("mlp", ""), ("conv", "width=16,depth=2")]
+)
+def test_the_work_of_a_model_is_read_from_its_layers(model, options):
+    config = TrainConfig(model=model, model_options=options, latent_dim=8)
+    work = flops.of_config(config, (16, 16, 3))
+    vae = build_vae(config, (16, 16, 3))
+    assert work.parameters == sum(
+        weight.shape.num_elements()
+        for weight in (*vae.encoder.weights, *vae.decoder.weights)
+    )
+
+    @tf.function
+    def forward(images, z):
+        return vae.encoder(images), vae.decoder(z)
+
+    # The products alone, as TensorFlow counts them.
+    graph = forward.get_concrete_function(
+        tf.TensorSpec([1, 16, 16, 3]), tf.TensorSpec([1, 8])
+    ).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    counted = sum(
+        tf.compat.v1.profiler.profile(
+            graph,
+            cmd="op",
+            options=builder(builder.float_operation())
+            .with_empty_output()
+            .with_accounted_types([operation])
+            .build(),
+        ).total_float_ops
+        for operation in ("MatMul", "Conv2D")
+    )
+    assert counted == work.forward_flops
+    # Only the first layer needs no gradient of what it is given: images.
+    assert [
+        layer.name for layer in work.layers if not layer.needs_data_gradient
+    ] == [work.layers[0].name]
+
+
+CONV = {"side": 16, "channels": 3, "widths": [8, 16, 32]}
+
+
+def conv_case():
+    """A model of those widths, images, noise, and the trainer's loss of them.
+
+    Its weights are not the first ones, of which some are 0.
+    """
+    config = TrainConfig(model="conv", model_options="width=16", latent_dim=6)
+    vae = build_vae(config, (16, 16, 3))
+    rng = np.random.default_rng(4)
+    for part in (vae.encoder, vae.decoder):
+        part.set_weights([rng.normal(0, 0.1, w.shape) for w in part.weights])
+    images = rng.uniform(size=(4, 16, 16, 3)).astype("float32")
+    noise = rng.normal(size=(4, 6)).astype("float32")
+    reconstruction, kl, _ = vae.terms(images, noise)
+    loss = float(tf.reduce_mean(reconstruction + tf.reduce_sum(kl, axis=1)))
+    return vae, images, noise, loss
+
+
+def test_fit_has_the_loss_of_the_trainers_conv():
+    vae, images, noise, loss = conv_case()
+    fit = keras_fit.build_vae(6, CONV)
+    fit.encoder.set_weights(vae.encoder.get_weights())
+    fit.decoder.set_weights(vae.decoder.get_weights())
+    total, _, _ = fit.losses_of(tf.constant(images), noise)
+    assert float(total) == pytest.approx(loss, rel=1e-5)
+
+
+def test_pytorch_has_the_loss_of_the_trainers_conv():
+    torch = pytest.importorskip(
+        "torch", reason="PyTorch is optional (pip install torch)"
+    )
+    vae, images, noise, loss = conv_case()
+    other = pytorch_conv.build_vae(6, **CONV)
+    # Both name their layers in the order in which they compute.
+    theirs = [
+        module
+        for module in other.modules()
+        if list(module.parameters(recurse=False))
+    ]
+    ours = [
         layer
-        for model in (vae.encoder, vae.decoder)
-        for layer in model.layers
+        for part in (vae.encoder, vae.decoder)
+        for layer in part.layers
         if layer.weights
     ]
-    assert {layer.name: layer.count_params() for layer in layers} == {
-        layer.name: layer.parameters for layer in flops.layers()
-    }
+    for layer, module in zip(ours, theirs, strict=True):
+        weight, bias = layer.get_weights()
+        if layer.name in ("z_mean", "z_log_var"):
+            weight = weight.reshape(4, 4, 32, 6)[::-1, ::-1]
+            weight = weight.transpose(3, 2, 0, 1).reshape(6, -1)
+        elif layer.name == "decoder_dense":
+            weight = weight.reshape(6, 4, 4, 32)[:, ::-1, ::-1]
+            weight = weight.transpose(3, 1, 2, 0).reshape(-1, 6)
+            bias = bias.reshape(4, 4, 32)[::-1, ::-1].transpose(2, 0, 1)
+            bias = bias.reshape(-1)
+        elif weight.ndim == 4:
+            weight = weight[::-1, ::-1].transpose(3, 2, 0, 1)
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(weight.copy()))
+            module.bias.copy_(torch.from_numpy(bias.copy()))
+    mirrored = images[:, ::-1, ::-1].transpose(0, 3, 1, 2)
+    found = pytorch_conv.total_loss(
+        other, torch.from_numpy(mirrored.copy()), torch.from_numpy(noise)
+    )
+    assert found.item() == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_profile_is_summed_by_layer():
@@ -249,7 +348,9 @@ def test_a_profile_is_summed_by_layer():
             ("while/decoder/decoder_conv_23/conv", "A"): 7.0,
         }
     )
-    ((name, spent, rate),) = profile_ops.by_layer(milliseconds, 2, 128)
+    ((name, spent, rate),) = profile_ops.by_layer(
+        WORK.layers, milliseconds, 2, 128
+    )
     assert (name, spent) == ("decoder_conv_2", 4.0)
     # 3 x 7,225,344 operations an image, 128 images in 4 ms.
     assert rate == pytest.approx(3 * 7_225_344 * 128 / 4e-3 / 1e9)
@@ -319,7 +420,7 @@ def test_it_measures_the_throughput_and_what_is_around_it(
     monkeypatch.setattr(
         throughput,
         "FIT_MODES",
-        {"fit": {"jit_compile": False, "steps_per_execution": 2}},
+        {"fit": False},
     )
     monkeypatch.setattr(
         throughput,
@@ -343,3 +444,27 @@ def test_it_measures_the_throughput_and_what_is_around_it(
         outside, cpu = overheads.around(setup, base)
     assert 0 < outside.estimate.low <= outside.estimate.high < 1
     assert cpu.estimate.low > -1
+
+
+@pytest.mark.slow
+def test_it_measures_other_models(setup, monkeypatch):
+    # As above; and few samples, whose time is mostly that of the start.
+    monkeypatch.setattr(throughput, "FIT_MODES", {"fit": False})
+    monkeypatch.setattr(
+        throughput,
+        "PYTORCH_MODES",
+        {"PyTorch": {"channels_last": False, "compile": False}},
+    )
+    monkeypatch.setattr(models, "CONV_BYTES", 64 * 12288)
+    monkeypatch.setattr(evaluating, "FEW", 1)
+    monkeypatch.setattr(evaluating, "MANY", 20)
+    setup = dataclasses.replace(setup, pairs=1)
+    has_pytorch = importlib.util.find_spec("torch") is not None
+    assert [figure.name for figure in models.measure(setup)] == [
+        "conv over fit",
+        *(["conv over PyTorch"] if has_pytorch else []),
+        "conv, share of the roofline",
+        "bfloat16 over fit, float32",
+        "bfloat16 over fit, mixed_bfloat16",
+        "vae-evaluate, mlp, 5,000 samples",
+    ]
