@@ -3,6 +3,7 @@
 import json
 
 from benchmarks import contenders
+from benchmarks.contenders import ContenderError
 from benchmarks.intervals import Estimate, Figure, Goal
 
 # Binarised pixels, 40 latent units and 2 x 300 gated units on either side.
@@ -78,6 +79,15 @@ def _whole(few, many, times):
         few: float, seconds with `FEW` samples.
         many: float, seconds with `MANY`.
         times: float, how many times the images there are to be.
+
+    Raises:
+        ContenderError: more samples took no longer, so that nothing follows.
     """
+    if many <= few:
+        raise ContenderError(
+            f"{MANY} samples took {many:.1f} s and {FEW} took {few:.1f} s, so "
+            "that other work on this machine hides what a sample takes; run "
+            "it again when it has less to do."
+        )
     of_a_sample = (many - few) / (MANY - FEW)
     return few + times * of_a_sample * (_SAMPLES - FEW)
