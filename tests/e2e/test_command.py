@@ -174,7 +174,7 @@ def test_a_collapse_is_said_and_recorded(run_here, job_dir):
         job_dir=job_dir,
     )
     assert code == 0
-    assert "Posterior collapse: 0 of 8 latent units are active" in err
+    assert "Posterior collapse: 0 of 8 latent units active" in err
     assert "--kl_warmup_epochs=2" in err
     finished = json.loads((job_dir / "finished.json").read_text())
     assert finished["collapsed"] is True

@@ -54,6 +54,8 @@ OF_EACH_WORKER = (
 TUNABLE = (
     "adam_epsilon",
     "batch_size",
+    "clip_norm",
+    "ema",
     "epochs",
     "free_bits",
     "initial_units",
@@ -63,6 +65,8 @@ TUNABLE = (
     "learning_rate_schedule",
     "max_steps",
     "mixed_precision",
+    "warmup_steps",
+    "weight_decay",
 )
 
 

@@ -196,8 +196,9 @@ def collapse_message(row, config, dead_layers=()):
         return (
             f"{phrase} All units of {', '.join(dead_layers)} are dead: no "
             "image gets past them, and no training brings them back. Start "
-            "anew with a lower --learning_rate (now "
-            f"{config.learning_rate:g}), or with --model=conv."
+            "anew with --kl_warmup_epochs=2 or more (now "
+            f"{config.kl_warmup_epochs:g}), a lower --learning_rate (now "
+            f"{config.learning_rate:g}), or --model=conv."
         )
     return (
         f"{phrase} Try --kl_warmup_epochs=2 or more (now "

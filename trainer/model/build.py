@@ -125,6 +125,12 @@ def _of_a_user(name, build, given):
     except contract.BrokenError as error:
         raise ConfigError(f"--model={name}: {error}") from error
     except users_code.RAISED as error:
+        if users_code.draws_numbers(error):
+            raise ConfigError(
+                f"--model={name}: it draws random numbers of its own, so that "
+                "no run could be repeated; leave that out: the trainer draws "
+                "the noise of z."
+            ) from error
         raise ConfigError(
             f"--model={name}: it fails to build ({users_code.reason(error)}); "
             "mend it, and run the same command again."

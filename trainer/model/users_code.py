@@ -18,3 +18,8 @@ def said(error):
 def reason(error):
     """Returns the type of an exception and what it says, on one line."""
     return f"{type(error).__name__}: {said(error)}"
+
+
+def draws_numbers(error):
+    """Whether TensorFlow refused to draw numbers in a deterministic job."""
+    return "when determinism is enabled" in str(error)

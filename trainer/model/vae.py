@@ -130,13 +130,10 @@ class VAE(keras.Model):
         """
         decoder, dtype = self.decoder, self.encoder.variable_dtype
         # bfloat16 has a hundred values from 1/2 to 1.
-        sigmoid_apart = (
-            self._is_exact
-            and decoder.compute_dtype != dtype
-            and last_layer.has_logits(decoder)
-        )
+        is_mixed = self._is_exact and decoder.compute_dtype != dtype
+        sigmoid_apart = is_mixed and last_layer.has_logits(decoder)
         decode = last_layer.decode(
-            decoder, logits=without_sigmoid or sigmoid_apart
+            decoder, without_sigmoid or sigmoid_apart, fast=not is_mixed
         )
 
         def parameters(z):

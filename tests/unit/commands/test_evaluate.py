@@ -15,6 +15,7 @@ from trainer import evaluation
 from trainer.data import images as images_lib, prepared
 from trainer.data.order import binary_images
 from trainer.evaluation import report
+from trainer.model import likelihoods
 from trainer.model.trained import Trained
 
 
@@ -174,9 +175,8 @@ def test_flags_that_are_too_small_are_refused(tmp_path, flag, least):
 
 
 def test_black_and_white_pixels_have_a_probability():
-    config = small_job(reconstruction_loss="bce")
     images = np.array([0, 255, 255, 0], np.uint8)
-    assert report._likelihood(config, images) == "log-probability"
+    assert report._kind(likelihoods.find("bce"), images) == "log-probability"
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,13 @@ def test_a_job_is_where_it_was_found(job, tmp_path):
 
 def test_settings_that_this_version_does_not_have_are_named(job):
     record = job.record()
-    record["config"] |= {"warp": 3, "model": "conv"}
+    record["config"] |= {"warp": 3, "engine": "ion"}
     write(job, record)
     for ask in (job.config, lambda: job.check_settings(TrainConfig())):
         with pytest.raises(ConfigError) as error:
             ask()
         assert str(error.value) == (
-            f"{job.config_path}, written by vae-trainer 9.1.0, has model, "
+            f"{job.config_path}, written by vae-trainer 9.1.0, has engine, "
             f"warp among its settings, which this vae-trainer {__version__} "
             "does not know. Install that version, or give another --job_dir."
         )

@@ -33,6 +33,7 @@ def test_every_flag_reaches_its_setting():
         float: lambda field: field.default + 0.5,
         bool: lambda field: not field.default,
     }
+    values = {"model": "mlp", "model_options": "width=3"}
     together = {
         "dataset": [],
         "binarize": ["--reconstruction_loss=bce"],
@@ -40,7 +41,7 @@ def test_every_flag_reaches_its_setting():
         "virtual_devices": ["--batch_size=3"],
     }
     for field in FIELDS:
-        value = changed[field.type](field)
+        value = values.get(field.name) or changed[field.type](field)
         extra = together.get(field.name, [])
         config = parse_flags([f"--{field.name}={value}", *extra])
         assert getattr(config, field.name) == value
@@ -178,6 +179,7 @@ def test_help_has_what_people_use_first_and_then_the_rest_by_group(capsys):
         "data_dir",
         "epochs",
         "batch_size",
+        "model",
         "latent_dim",
         "reconstruction_loss",
         "beta",
@@ -205,7 +207,7 @@ def test_help_has_every_setting_once(capsys):
 def test_help_has_choices_units_defaults_and_bounds(capsys):
     lines = help_of(parse_flags, capsys).splitlines()
     for line in (
-        "  --reconstruction_loss=mse|bce|gaussian  (default mse)",
+        "  --binarize=none|dynamic  (default none)",
         "  --[no]deterministic  (default on)",
         "  --free_bits=NATS  (default 0, at least 0)",
         "  --cluster_timeout_seconds=SECONDS  (default 600, above 0)",
