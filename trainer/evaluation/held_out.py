@@ -171,7 +171,7 @@ def latent_phrase(row, latent_dim):
     phrase = f"{row['active_units']} of {latent_dim} latent units active"
     if "active_directions" in row:
         directions = row["active_directions"]
-        phrase += f" in {directions} direction{'s' * (directions != 1)}"
+        phrase += f", {directions} direction{'s' * (directions != 1)}"
     return phrase
 
 

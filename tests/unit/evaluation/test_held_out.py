@@ -119,7 +119,7 @@ def test_units_that_say_the_same_are_one_direction(small_config, images, stop):
     assert evaluation.metrics["active_units"] == 8
     assert evaluation.metrics["active_directions"] == 1
     phrase = evaluator_lib.latent_phrase(evaluation.metrics, 8)
-    assert phrase == "8 of 8 latent units active in 1 direction"
+    assert phrase == "8 of 8 latent units active, 1 direction"
     assert evaluator_lib.has_collapsed(evaluation.metrics, 200)
 
 
