@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import trainer
-from tests.tools.small_jobs import StopAfterRows, rows_of
+from tests.tools.small_jobs import StopAfterRows, rows_of, train_only
 from tests.tools.soak import differences
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, InterruptedJobError
@@ -136,7 +136,7 @@ def test_a_job_with_all_of_it_is_one_result(small_config, tmp_path):
             train_and_evaluate(killed, stop=StopAfterRows(killed, rows))
     train_and_evaluate(killed)
     assert differences(*(JobDir(c.job_dir).root for c in (whole, killed))) == []
-    train_and_evaluate(two)
+    train_only(two)
     for ours, theirs in zip(rows_of(whole), rows_of(two), strict=True):
         assert ours.pop("split") == theirs.pop("split")
         if "weights" in ours:
