@@ -226,11 +226,10 @@ def test_any_layout_gives_one_result_on_a_dataset_in_colour(
 @pytest.mark.parametrize(
     "model",
     [
-        ("--model=mlp", "--model_options=width=16"),
         ("--model=conv", "--model_options=width=16"),
         ("--model=tests.unit.model.strangers:subclassed",),
     ],
-    ids=["mlp", "conv", "subclassed"],
+    ids=["conv", "subclassed"],
 )
 def test_any_layout_gives_one_result_with_any_model(start_all, tmp_path, model):
     flags = (*FLOAT64, *model, "--reconstruction_loss=bce")

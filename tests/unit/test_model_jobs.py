@@ -22,7 +22,6 @@ SLOW = pytest.mark.slow
 MODELS = [
     pytest.param("mlp", "width=16", "bce", id="mlp"),
     pytest.param("conv", "width=16", "logistic", id="conv", marks=SLOW),
-    pytest.param(f"{STRANGERS}:small", "", "laplace", id="small", marks=SLOW),
     pytest.param(f"{STRANGERS}:subclassed", "", "bce", id="subclassed"),
 ]
 # Two epochs of five steps.
