@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import re
+import sys
 
 import pytest
 import tensorflow as tf
 
 import trainer
 from tests.tools.colour_jobs import write_dataset
+from tests.tools.commands import run_command
 from tests.tools.small_jobs import StopAfterRows, rows_of, train_only
 from tests.tools.soak import differences
 from trainer.data import prepared
@@ -65,7 +67,7 @@ def test_a_job_of_any_model_is_one_result(
 
 def check_export(config):
     """What serves the model is the model."""
-    vae = trainer.load(config.job_dir)
+    vae = trainer.load(config.job_dir, model=config.model)
     served = tf.saved_model.load(f"{config.job_dir}/export/saved_model/1")
     z = tf.random.stateless_normal([3, 4], [0, 0])
     decoded = served.signatures["decode"](z=z)
@@ -107,12 +109,16 @@ def test_a_source_that_has_changed_is_another_model(
     source.write_text(text)
     config = small_config(**SHORT, model="model_of_a_test:build", max_steps=2)
     train_and_evaluate(config)
-    trainer.load(config.job_dir)
+    trainer.load(config.job_dir, model=config.model)
     record = json.loads(JobDir(config.job_dir).config_path.read_text())
     assert record["model"]["options"] == {"width": 16}
+
+    def load(config):
+        trainer.load(config.job_dir, model=config.model)
+
     source.write_text(f"{text}# Another source.\n")
     more = dataclasses.replace(config, max_steps=3)
-    for use in (train_and_evaluate, lambda c: trainer.load(c.job_dir)):
+    for use in (train_and_evaluate, load):
         with pytest.raises(ConfigError, match="made with another source of"):
             use(more)
 
@@ -129,3 +135,25 @@ def test_a_resume_with_another_model_is_refused(small_config, change, sentence):
     train_and_evaluate(small_config(**settings, max_steps=1))
     with pytest.raises(ConfigError, match=sentence):
         train_and_evaluate(small_config(**{**settings, **change}))
+
+
+def test_no_code_runs_that_only_the_job_directory_names(
+    small_config, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "model_of_somebody.py"
+    source.write_text(f"from {STRANGERS} import small as build\n")
+    name = "model_of_somebody:build"
+    config = small_config(**SHORT, model=name, max_steps=1)
+    train_and_evaluate(config)
+    monkeypatch.delitem(sys.modules, "model_of_somebody", raising=False)
+    flags = f"--job_dir={config.job_dir}", f"--output={tmp_path / 'z.png'}"
+    refused = run_command("vae-generate", *flags)
+    assert refused.exit_code == 2
+    assert f"if you trust that, add --model={name} (in" in refused.err
+    other = run_command("vae-generate", *flags, "--model=conv")
+    assert other.exit_code == 2
+    assert f"was trained with --model={name}; give that" in other.err
+    assert "model_of_somebody" not in sys.modules
+    named = run_command("vae-generate", *flags, f"--model={name}")
+    assert named.exit_code == 0, named.err

@@ -2,9 +2,9 @@
 
 import contextlib
 import random
+import threading
 
 import keras
-import numpy as np
 
 from trainer import arithmetic as arithmetic_lib
 from trainer.errors import ConfigError
@@ -142,14 +142,19 @@ def _of_a_user(name, build, given):
 def _seeded(seed):
     """Makes initializers that have no seed a function of this one.
 
-    Keras draws their seeds from Python's generator. Whoever uses these
-    generators beside finds them as they were.
+    Keras asks `random.randint` for their seeds. Other threads draw from the
+    same generator, such as a client of a bucket that waits before it tries
+    again, so this thread is answered from a generator of its own.
     """
-    states = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+    builder, shared = threading.get_ident(), random.randint
+    generator = random.Random(seed)  # noqa: S311 - of first weights.
+
+    def randint(low, high):
+        is_builder = threading.get_ident() == builder
+        return (generator.randint if is_builder else shared)(low, high)
+
+    random.randint = randint
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+        random.randint = shared

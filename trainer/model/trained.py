@@ -5,13 +5,14 @@ import dataclasses
 
 from trainer.config import TrainConfig
 from trainer.data import sources
-from trainer.errors import JobDirError
+from trainer.errors import ConfigError, JobDirError
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir, open_to_read
 from trainer.model import averages
 from trainer.model.build import build_vae, description
 from trainer.model.vae import VAE
 from trainer.model.weights import variables_of
+from trainer.model_flags import BUILT_IN
 from trainer.runtime.console import Console
 
 
@@ -48,10 +49,10 @@ class Trained:
         return data
 
 
-def load_model(job_dir, wanted="last"):
+def load_model(job_dir, wanted="last", model=""):
     """Returns the `VAE` of a job directory; see `trainer.load`."""
     with open_to_read(job_dir, Console()) as job:
-        return _load(job, str(wanted)).vae
+        return _load(job, str(wanted), model).vae
 
 
 @contextlib.contextmanager
@@ -68,16 +69,20 @@ def open_trained(flag_values, console, stop):
 
     Raises:
         JobDirError: there is no such job or checkpoint, or it is damaged.
+        ConfigError: its model is another than the flags name.
         InterruptedJobError: the stop signal came.
     """
     with open_to_read(flag_values["job_dir"].value, console, stop) as job:
-        yield _load(job, flag_values["checkpoint"].value)
+        yield _load(
+            job, flag_values["checkpoint"].value, flag_values["model"].value
+        )
 
 
-def _load(job, wanted):
+def _load(job, wanted, model):
     """Returns the `Trained` of a checkpoint: see `checkpoint.select`."""
     # First of all: it says so when there is no job.
     config, image_shape = job.config(), tuple(job.of_data("image_shape"))
+    _check_named(job, config.model, model)
     job.check_model(description(config))
     saved = checkpoint.select(job, wanted)
     try:
@@ -92,3 +97,28 @@ def _load(job, wanted):
         arrays = averages.arrays_of(vae, arrays)
     checkpoint.assign(variables_of(vae, None), arrays, job.location)
     return Trained(job, config, saved.step, vae)
+
+
+def _check_named(job, recorded, named):
+    """Refuses to run code that a job directory names, and the user does not.
+
+    Args:
+        job: the `JobDir`, which may be of somebody else.
+        recorded: str, the `--model` that the job records.
+        named: str, the `--model` that the user gave; empty if none.
+
+    Raises:
+        ConfigError: the user named another, or has to name this one.
+    """
+    if named and named != recorded:
+        raise ConfigError(
+            f"--model={named}, but {job.location} was trained with "
+            f"--model={recorded}; give that, or another --job_dir."
+        )
+    if not named and recorded not in BUILT_IN:
+        raise ConfigError(
+            f"{job.location} was trained with --model={recorded}, and reading "
+            "it would run the code that Python finds under that name here; if "
+            f"you trust that, add --model={recorded} (in Python: "
+            f'trainer.load(..., model="{recorded}")).'
+        )

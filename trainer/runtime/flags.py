@@ -251,6 +251,12 @@ def new_job_flags(usage):
         "last, best (least test loss) or a step number",
         unit="step",
     )
+    flags.add(
+        "model",
+        "",
+        "the --model of the training run; needed where that is "
+        "package.module:function, whose code is run",
+    )
     return flags
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -70,6 +71,26 @@ def test_who_draws_numbers_beside_a_build_gets_those_without_it():
     np.random.seed(5)
     built("small")
     assert (random.random(), np.random.uniform()) == expected
+
+
+def test_threads_that_draw_numbers_change_no_weight():
+    # As a client of a bucket does, which waits before it tries again.
+    expected = variables_of(built("small"), None)
+    ended = threading.Event()
+
+    def draw():
+        while not ended.is_set():
+            random.randint(1, 10**9)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        found = variables_of(built("small"), None)
+    finally:
+        ended.set()
+        thread.join()
+    for key, weight in found.items():
+        np.testing.assert_array_equal(weight.numpy(), expected[key].numpy())
 
 
 @pytest.mark.parametrize(
