@@ -1,6 +1,7 @@
 """Entry point of a training job: flags in, exit code out."""
 
 import os
+import pathlib
 import sys
 
 from trainer.distributed import topology as topology_lib
@@ -30,9 +31,21 @@ def main():
     # All files are closed by now. Python's own end would free what is kept,
     # and wait for its threads; TensorFlow would wait for the peers, which have
     # left as well.
+    _remove_traced_sources()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(platform.exit_code(exit_code))
+
+
+def _remove_traced_sources():
+    """Removes the files that TensorFlow's AutoGraph has in the temporary folder.
+
+    It would remove them at Python's own end, their bytecode excepted.
+    """
+    for name, module in tuple(sys.modules.items()):
+        if name.startswith("__autograph_generated_file"):
+            for path in (module.__file__, module.__cached__):
+                pathlib.Path(path).unlink(missing_ok=True)
 
 
 def _parse(arguments):

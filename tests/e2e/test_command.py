@@ -199,8 +199,14 @@ def test_fallback_is_recorded_and_kept_when_the_data_comes_back(
     "number",
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
 )
-def test_a_signal_saves_and_exits_75(start, run_here, job_dir, number):
-    process = start(*SMALL, "--epochs=500", job_dir=job_dir)
+def test_a_signal_saves_and_exits_75(
+    start, run_here, job_dir, tmp_path, number
+):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = start(
+        *SMALL, "--epochs=500", job_dir=job_dir, TMPDIR=str(temporary)
+    )
     wait_for(process, "Epoch 2")
     process.send_signal(number)
     _, err = process.communicate(timeout=deadline.SECONDS)
@@ -212,6 +218,7 @@ def test_a_signal_saves_and_exits_75(start, run_here, job_dir, number):
     # At once: not when an epoch or all of them have ended.
     assert step < 500 * 20
     assert (job_dir / "checkpoints" / f"step-{step:07d}").is_dir()
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
     code, out, _ = run_here(*SMALL, "--epochs=2", job_dir=job_dir)
     assert code == 0
     assert out.startswith(f"Resuming {job_dir} at step {step}.")

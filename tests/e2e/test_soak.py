@@ -4,11 +4,11 @@ from tests.tools import soak
 
 
 @pytest.mark.parametrize(
-    "workers", [1, pytest.param(2, marks=pytest.mark.slow)]
+    ("workers", "kills"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)]
 )
-def test_killed_runs_equal_untouched_ones(tmp_path, workers):
+def test_killed_runs_equal_untouched_ones(tmp_path, workers, kills):
     tally = soak.soak(
-        kills=2,
+        kills=kills,
         replica_counts=[2],
         seed=0,
         folder=tmp_path,
@@ -17,5 +17,5 @@ def test_killed_runs_equal_untouched_ones(tmp_path, workers):
         patience=20,
     )
     print(soak.report(tally))
-    assert sum(tally.kills.values()) == 2
+    assert sum(tally.kills.values()) == kills
     assert tally.differences == []

@@ -455,7 +455,14 @@ def test_it_measures_other_models(setup, monkeypatch):
         "PYTORCH_MODES",
         {"PyTorch": {"channels_last": False, "compile": False}},
     )
-    monkeypatch.setattr(models, "CONV_BYTES", 64 * 12288)
+    monkeypatch.setattr(models, "SHAPE", (16, 16, 3))
+    monkeypatch.setattr(models, "CONV", CONV)
+    monkeypatch.setattr(
+        models,
+        "CONV_FLAGS",
+        ("--model=conv", "--model_options=width=16", "--latent_dim=8"),
+    )
+    monkeypatch.setattr(models, "CONV_BYTES", 64 * 16 * 16 * 3)
     monkeypatch.setattr(evaluating, "FEW", 1)
     monkeypatch.setattr(evaluating, "MANY", 2000)
     setup = dataclasses.replace(setup, pairs=1)
