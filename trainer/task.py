@@ -38,7 +38,7 @@ def main():
 
 
 def _remove_traced_sources():
-    """Removes the files that TensorFlow's AutoGraph has in the temporary folder.
+    """Removes AutoGraph's files from the folder for temporary ones.
 
     It would remove them at Python's own end, their bytecode excepted.
     """
