@@ -63,14 +63,13 @@ def test_weights_are_numbered_within_the_model():
     ]
 
 
-def test_who_draws_numbers_beside_a_build_gets_those_without_it():
-    random.seed(5)
-    np.random.seed(5)
-    expected = random.random(), np.random.uniform()
-    random.seed(5)
-    np.random.seed(5)
+def test_who_draws_numbers_beside_a_build_gets_those_without_it(monkeypatch):
+    shared = random.Random(5)
+    before = shared.getstate()
+    monkeypatch.setattr(random, "randint", shared.randint)
     built("small")
-    assert (random.random(), np.random.uniform()) == expected
+    assert random.randint == shared.randint
+    assert shared.getstate() == before
 
 
 def test_threads_that_draw_numbers_change_no_weight():
