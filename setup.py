@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 # What part of a command needs: without it, that part says how to install it.
 RUN_TIME_EXTRAS = {
+    "metrics": ["prometheus-client>=0.20"],
     "parquet": ["pyarrow>=18"],
     "probes": ["scikit-learn>=1.5", "threadpoolctl>=3.1"],
     "tuning": ["cloudml-hypertune==0.1.0.dev6"],

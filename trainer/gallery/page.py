@@ -12,7 +12,8 @@ from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.pictures import charts, png
 from trainer.pictures.album import CLASSES
 from trainer.schedule import Schedule
-from trainer.tracking import run_cards
+from trainer.tracking import goodput as goodput_lib, run_cards
+from trainer.tracking.clock import KINDS
 
 # What comes from a file or a flag is text: autoescape is on for all of it.
 _TEMPLATES = jinja2.Environment(
@@ -60,7 +61,7 @@ _PICTURES = {
 }
 
 
-def render(trained, *, rows, evaluation, data, album):
+def render(trained, *, rows, evaluation, data, album, goodput):
     """Returns the page of a checkpoint, an HTML document.
 
     Args:
@@ -69,6 +70,7 @@ def render(trained, *, rows, evaluation, data, album):
         evaluation: dict, what `evaluation.json` says; empty if there is none.
         data: the `Dataset` that the model was trained on.
         album: the `Album` of that model.
+        goodput: the `Goodput` of the job; None if it is not known.
     """
     schedule = Schedule.of(trained.config, len(data.train_images))
     return _TEMPLATES.get_template("page.html.j2").render(
@@ -81,6 +83,7 @@ def render(trained, *, rows, evaluation, data, album):
         kl_of_units=_kl_of_units(evaluation),
         pictures=list(_pictures(album, data)),
         left_out=album.left_out,
+        time=goodput and _time(goodput),
         tables=list(_settings(trained)),
         version=__version__,
     )
@@ -228,6 +231,40 @@ def _pictures(album, data):
             picture["source"] = _address("png", png.encode(pixels))
             picture["alt"] = f"{title}. {text}"
         yield picture
+
+
+def _time(goodput):
+    """Returns the tables that say where the time went, and a sentence."""
+    seconds, total = goodput.seconds, goodput.total
+    kinds = _table(
+        f"{goodput_lib.duration(total)} in all",
+        {
+            KINDS[kind]: f"{goodput_lib.duration(seconds[kind])}, "
+            f"{seconds[kind] / total if total else 0:.1%}"
+            for kind in KINDS
+            if seconds[kind]
+        },
+        (KINDS["training"],),
+    )
+    sessions = _table(
+        "Sessions",
+        {
+            f"Session {each.number}, steps {each.first_step:,} to "
+            f"{each.last_step:,}": (
+                f"{each.end or 'killed, or still running'} after "
+                f"{goodput_lib.duration(each.total)}, of which "
+                f"{goodput_lib.duration(each.seconds['training'])} went into "
+                "steps that count"
+            )
+            for each in goodput.sessions
+        },
+    )
+    killed = goodput.killed()
+    return {
+        "share": f"{goodput.share:.0%}",
+        "tail": killed and goodput_lib.unknown_tail(killed),
+        "tables": [kinds, sessions],
+    }
 
 
 def _settings(trained):

@@ -80,6 +80,8 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert "Active directions" in page.text
     assert "Model\nname" in re.sub(r"\s*\n\s*", "\n", page.text)
     assert "not finished" not in page.text
+    assert "Where the time went" in page.text
+    assert "Session 1, steps 0 to 20" in page.text
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
     for title in ("Losses", "Reconstructions", "Manifold", "Ankle boot"):
@@ -206,9 +208,10 @@ def test_a_page_never_leaves_out_what_it_was_not_told():
         template.render(location="job")
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "goodput.json"])
 @pytest.mark.parametrize("content", ["{half", "[1, 2]"])
-def test_an_evaluation_that_cannot_be_read_is_left_out(job_dir, content):
-    (job_dir / "evaluation.json").write_text(content)
+def test_figures_that_cannot_be_read_are_left_out(job_dir, name, content):
+    (job_dir / name).write_text(content)
     code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert code == 0
     assert err.startswith("WARNING: ")

@@ -13,7 +13,13 @@ from trainer.job_dir.bucket.mirror import STOP_SECONDS, Mirror
 from trainer.job_dir.bucket.object_store import ObjectStore
 
 # What a command reads of a job beside its checkpoints.
-_RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
+_RECORDS = (
+    "config.json",
+    "metrics.jsonl",
+    "finished.json",
+    "evaluation.json",
+    "goodput.json",
+)
 
 
 @contextlib.contextmanager
