@@ -30,7 +30,10 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["trainer", "trainer.*"]),
-    package_data={"trainer.gallery": ["page.html.j2", "style.css"]},
+    package_data={
+        "trainer.comparison": ["comparison.html.j2", "comparison.css"],
+        "trainer.gallery": ["page.html.j2", "pieces.html.j2", "style.css"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
@@ -71,6 +74,7 @@ setuptools.setup(
     entry_points={
         "console_scripts": [
             "vae-train = trainer.task:main",
+            "vae-compare = trainer.commands.compare:main",
             "vae-data = trainer.commands.data:main",
             "vae-evaluate = trainer.commands.evaluate:main",
             "vae-export = trainer.commands.export:main",

@@ -66,14 +66,10 @@ class Goodput:
         """The part of all seconds that made progress, from 0 to 1."""
         return self.seconds["training"] / self.total if self.total else 0.0
 
-    def killed(self, is_running=False):
-        """Returns how many sessions were killed, as far as one can know.
-
-        Args:
-            is_running: whether the last one goes on.
-        """
-        ended = self.sessions[:-1] if is_running else self.sessions
-        return sum(session.end is None for session in ended)
+    @property
+    def killed(self):
+        """How many sessions were killed; the last one may still run."""
+        return sum(session.end is None for session in self.sessions[:-1])
 
     def sentence(self):
         """Returns in plain words how the time was spent."""
@@ -94,8 +90,8 @@ class Goodput:
             + (f" in {count} sessions" if count > 1 else "")
             + f" went into steps that count; the rest: {listed or 'nothing'}."
         )
-        if killed := self.killed():
-            text += f" {unknown_tail(killed)}"
+        if self.killed:
+            text += f" {unknown_tail(self.killed)}"
         return text
 
 
