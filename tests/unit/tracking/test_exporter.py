@@ -1,5 +1,6 @@
 """What a Prometheus server reads of a training."""
 
+import contextlib
 import socket
 import sys
 import time
@@ -16,7 +17,7 @@ from trainer.data import images
 from trainer.errors import ConfigError
 from trainer.job_dir.open import JobDir
 from trainer.runtime.console import Console
-from trainer.tracking import goodput
+from trainer.tracking import exporter, goodput
 from trainer.tracking.clock import KINDS, Clock
 from trainer.tracking.exporter import Exporter, served
 
@@ -112,6 +113,23 @@ def test_only_the_two_paths_are_served(small_config, port):
         assert ("vae_session_seconds_total", "start") in scrape(port, "/")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             scrape(port, "/etc/passwd")
+
+
+def test_who_asks_and_stays_is_let_go(small_config, port, monkeypatch):
+    monkeypatch.setattr(exporter._Handler, "timeout", 0.2)
+    monkeypatch.setattr(exporter, "_ANSWERS_AT_ONCE", 2)
+    with (
+        served(Exporter(Clock()), small_config(metrics_port=port)),
+        contextlib.ExitStack() as stack,
+    ):
+        strangers = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(2)
+        ]
+        for stranger in strangers:
+            stranger.settimeout(60)
+            assert stranger.recv(1) == b"", "it said nothing, and was let go"
+        assert scrape(port)
 
 
 def test_a_port_that_is_taken_is_refused(small_config):
