@@ -66,9 +66,8 @@ def of_time(goodput):
             f"Session {each.number}, steps {each.first_step:,} to "
             f"{each.last_step:,}": (
                 f"{each.end or 'killed, or still running'} after "
-                f"{goodput_lib.duration(each.total)}, of which "
-                f"{goodput_lib.duration(each.seconds['training'])} went into "
-                "steps that count"
+                f"{goodput_lib.duration(each.total)}: "
+                f"{goodput_lib.listing(each.seconds, 0)}"
             )
             for each in goodput.sessions
         },

@@ -74,16 +74,8 @@ class Goodput:
     def sentence(self):
         """Returns in plain words how the time was spent."""
         seconds, count = self.seconds, len(self.sessions)
-        lost = sorted(
-            (kind for kind in KINDS if kind != "training" and seconds[kind]),
-            key=seconds.get,
-            reverse=True,
-        )
-        listed = ", ".join(
-            f"{KINDS[kind]} {duration(seconds[kind])}"
-            for kind in lost
-            if seconds[kind] >= _LEAST_SHOWN * self.total
-        )
+        lost = {k: v for k, v in seconds.items() if k != "training"}
+        listed = listing(lost, _LEAST_SHOWN * self.total)
         text = (
             f"Goodput {self.share:.0%}: {duration(seconds['training'])} of "
             f"{duration(self.total)}"
@@ -101,6 +93,21 @@ def unknown_tail(killed):
         f"{killed} session{'s were' if killed > 1 else ' was'} killed, and "
         f"the last seconds before that ({WRITE_SECONDS:.0f} at most, plus "
         "what was not sent to a bucket yet) are not known."
+    )
+
+
+def listing(seconds, least):
+    """Returns seconds by kind as people read them, the most first.
+
+    Args:
+        seconds: dict of float by `clock.KINDS`.
+        least: float, seconds below which a kind is left out.
+    """
+    shown = sorted(seconds, key=seconds.get, reverse=True)
+    return ", ".join(
+        f"{KINDS[kind]} {duration(seconds[kind])}"
+        for kind in shown
+        if seconds[kind] > least
     )
 
 

@@ -82,6 +82,7 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert "not finished" not in page.text
     assert "Where the time went" in page.text
     assert "Session 1, steps 0 to 20" in page.text
+    assert re.search(r"finished after [\d.]+ s: .*steps that count", page.text)
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
     for title in ("Losses", "Reconstructions", "Manifold", "Ankle boot"):
