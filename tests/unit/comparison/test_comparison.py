@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.tools.commands import run_command
+from tests.tools.html_outline import HOSTILE, Outline
 from tests.tools.project import ROOT
-from tests.unit.gallery.test_page import HOSTILE, Outline
 from trainer.comparison import formats, pictures, table
 from trainer.comparison.jobs import Job
 from trainer.job_dir import checkpoint, lock

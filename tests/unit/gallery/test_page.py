@@ -1,7 +1,6 @@
 """The commands that draw, in this process, on a small job."""
 
 import dataclasses
-import html.parser
 import json
 import re
 import shutil
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.tools.commands import run_command
+from tests.tools.html_outline import HOSTILE, Outline
 from tests.tools.idx import write_idx_folder
 from tests.tools.small_jobs import small_job
 from trainer.data import synthetic
@@ -18,50 +18,11 @@ from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
 from trainer.model.trained import Trained
 
-# It would end a text, an attribute, a style sheet and a formula, and be a tag
-# and a template. There is no slash in it: a folder has that name.
-HOSTILE = """"'><script>alert(1)<style>&amp;{{ 7 * 7 }}{% x %}$\\x$"""
-
 
 @pytest.fixture
 def job_dir(finished_job, tmp_path):
     """A copy of a finished job."""
     return shutil.copytree(finished_job, tmp_path / "job")
-
-
-class Outline(html.parser.HTMLParser):
-    """Collects what a page holds, and checks that its tags nest."""
-
-    VOID = ("meta", "img", "source")
-
-    def __init__(self, text):
-        super().__init__()
-        self.text, self.images, self.addresses = "", [], []
-        self.elements = []
-        self._open = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.elements.append((tag, *attributes))
-        if tag == "img":
-            self.images.append(attributes)
-        self.addresses += [
-            attributes[name]
-            for name in ("src", "srcset", "href")
-            if name in attributes
-        ]
-        assert tag != "script"
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_a_page_of_a_finished_job_holds_everything(job_dir):
