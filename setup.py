@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 # What part of a command needs: without it, that part says how to install it.
 RUN_TIME_EXTRAS = {
+    "metrics": ["prometheus-client>=0.20"],
     "parquet": ["pyarrow>=18"],
     "probes": ["scikit-learn>=1.5", "threadpoolctl>=3.1"],
     "tuning": ["cloudml-hypertune==0.1.0.dev6"],
@@ -29,7 +30,10 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["trainer", "trainer.*"]),
-    package_data={"trainer.gallery": ["page.html.j2", "style.css"]},
+    package_data={
+        "trainer.comparison": ["comparison.html.j2", "comparison.css"],
+        "trainer.gallery": ["page.html.j2", "pieces.html.j2", "style.css"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=2.1",
@@ -70,6 +74,7 @@ setuptools.setup(
     entry_points={
         "console_scripts": [
             "vae-train = trainer.task:main",
+            "vae-compare = trainer.commands.compare:main",
             "vae-data = trainer.commands.data:main",
             "vae-evaluate = trainer.commands.evaluate:main",
             "vae-export = trainer.commands.export:main",

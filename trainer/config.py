@@ -502,6 +502,23 @@ class TrainConfig:
         role="worker",
         choices=("auto", "text", "json"),
     )
+    metrics_port: int = setting(
+        0,
+        "port at which a Prometheus server finds step, losses, speed and where "
+        "the time goes; 0: none",
+        group="Checkpoints and logs",
+        role="worker",
+        minimum=0,
+        maximum=65535,
+    )
+    metrics_host: str = setting(
+        "127.0.0.1",
+        "address at which --metrics_port listens; 0.0.0.0: at all of this "
+        "machine, so that whoever reaches it reads the metrics",
+        group="Checkpoints and logs",
+        role="worker",
+        unit="address",
+    )
     profile_steps: str = setting(
         "",
         "write a TensorBoard profile of these steps",

@@ -32,6 +32,9 @@ from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
 from trainer.tracking import projector, rows, run_cards
+from trainer.tracking.clock import Clock
+from trainer.tracking.exporter import Exporter, served
+from trainer.tracking.ledger import Ledger
 from trainer.tracking.recorder import Recorder
 from trainer.training import Parts, Session
 
@@ -57,7 +60,14 @@ class Result:
 
 
 def train_and_evaluate(
-    config, *, topology=None, stop=None, console=None, kept=None, parts=None
+    config,
+    *,
+    topology=None,
+    stop=None,
+    console=None,
+    kept=None,
+    parts=None,
+    clock=None,
 ):
     """Trains a VAE, or goes on with one, until it is finished.
 
@@ -71,6 +81,7 @@ def train_and_evaluate(
             process that ends with `os._exit` keeps it until then. None to
             free it before this function returns.
         parts: `Parts`; None for those of this package.
+        clock: the `Clock` of the session; None for one that starts now.
 
     Returns:
         A `Result`; None when the job had finished before, and on all workers
@@ -86,18 +97,23 @@ def train_and_evaluate(
         # Iterators that ended with the loop would keep the pictures waiting.
         kept=[] if kept is None else kept,
         parts=parts or Parts(),
+        clock=clock or Clock(),
     )
     if topology is None:
         return _lead(session)
     devices.check_workers(config, topology)
-    with peers_lib.together(
-        topology,
-        {**config.shared(), "version": __version__},
-        config.cluster_timeout_seconds,
-        session.stop,
-        session.console,
-        secret.opened(config, topology.is_chief, session.stop),
-    ) as peers:
+    with contextlib.ExitStack() as stack:
+        with session.clock.over("peers"):
+            peers = stack.enter_context(
+                peers_lib.together(
+                    topology,
+                    {**config.shared(), "version": __version__},
+                    config.cluster_timeout_seconds,
+                    session.stop,
+                    session.console,
+                    secret.opened(config, topology.is_chief, session.stop),
+                )
+            )
         session = dataclasses.replace(session, peers=peers)
         return _lead(session) if topology.is_chief else _follow(session)
 
@@ -107,7 +123,11 @@ def _lead(session):
     started = time.monotonic()
     config, console = session.config, session.console
     report_trial = platform.trial_reporter()
-    with open_to_write(config, console, session.stop) as job:
+    exporter = Exporter(session.clock)
+    with (
+        served(exporter, config),
+        open_to_write(config, console, session.stop) as job,
+    ):
         start, damaged = _find_start(job, config)
         losses = _losses_before(job, start)
         finished = _is_finished(job, config, start, losses)
@@ -142,9 +162,12 @@ def _lead(session):
         )
         if not start.step:
             _tell_of_bfloat16(config, console)
-        recorder = Recorder(job, training, start, console, report_trial)
+        ledger = Ledger(job, session.clock, start.step, console)
+        recorder = Recorder(
+            job, training, start, console, report_trial, ledger, exporter
+        )
         # Guarded here, so that the job directory is left knowing of a loss.
-        with hang.watched(session, start.step, job) as watchdog:
+        with hang.watched(session, start.step, job) as watchdog, ledger:
             with contextlib.closing(recorder), session.guard():
                 try:
                     training_lib.run(
@@ -153,9 +176,12 @@ def _lead(session):
                 except InterruptedJobError:
                     recorder.wait()  # Its message says that all is saved.
                     raise
-                recorder.wait()
+                with session.clock.over("checkpoints"):
+                    recorder.wait()
             with watchdog.over("drawing and exporting"):
-                return _finish(session, job, training, recorder, started)
+                return _finish(
+                    session, job, training, recorder, ledger, started
+                )
 
 
 def _tell_of_bfloat16(config, console):
@@ -201,7 +227,8 @@ def _prepare_to_lead(session, job, start, damaged):
         session.peers.tell(
             "data", _fingerprint(model, data, jit_compile, cluster)
         )
-        session.peers.hear("ready")
+        with session.clock.over("peers"):
+            session.peers.hear("ready")
     training = training_lib.build(
         session,
         cluster,
@@ -361,11 +388,12 @@ def _resolve_jit(config, cluster):
     return config.jit_compile == "true"
 
 
-def _finish(session, job, training, recorder, started):
+def _finish(session, job, training, recorder, ledger, started):
     """Draws the pictures, exports the model and records the end of a job."""
     config, console, stop = session.config, session.console, session.stop
     vae, data = training.vae, training.data
     console.line("Drawing the pictures.")
+    session.clock.become("pictures")
     # Nothing is saved any more: the model is what is drawn and exported.
     averages.settle(vae, training.optimizer)
     picture_files.save_plots(
@@ -387,10 +415,13 @@ def _finish(session, job, training, recorder, started):
         checkpoint_blocked_seconds=recorder.blocked_seconds,
     )
     run_cards.write_end(job, data.held_out)
+    # What says that a job is finished is the last that it writes.
+    ledger.close("finished")
     files.write_json(job.finished_path, dataclasses.asdict(result))
     console.line(
         f"Finished at step {result.step} after {result.seconds:.0f} s. "
         f"Pictures: {job.location}/plots  Curves: tensorboard --logdir "
         f"{job.location}/logs"
     )
+    console.line(ledger.now().sentence())
     return result

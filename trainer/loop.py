@@ -4,6 +4,10 @@ import dataclasses
 
 from trainer.errors import InterruptedJobError, NonFiniteError
 from trainer.job_dir.checkpoint import CAN_WAIT
+from trainer.tracking.clock import Clock
+
+# Of which kind the seconds of a work are.
+_KINDS = {"evaluation": "evaluation", "images": "pictures"}
 
 
 @dataclasses.dataclass
@@ -34,7 +38,7 @@ class Moment:
 
 def train(
     *, start, periods, calls, workers, works, batch_size, progress,
-    save=None, watch=None,
+    save=None, watch=None, clock=None,
 ):  # fmt: skip
     """Trains from a checkpoint to the last step.
 
@@ -52,6 +56,7 @@ def train(
         progress: called after each call with a number of images and a note.
         save: called with a `Moment` to save the state and what is still due.
         watch: called after each call; raises what must end the training.
+        clock: the `Clock` of the session.
 
     Raises:
         InterruptedJobError: the stop signal came; `save` was called.
@@ -59,13 +64,18 @@ def train(
     """
     step, due = start.step, start.due
     speed = _SpeedMeter(batch_size)
+    clock = clock or Clock()
+    clock.become("other")
     while step < periods.last or due:
         moment = Moment(step)
 
         # Train: one call of several steps, up to the next one with work.
         if not due:
             count = calls.size(periods.next_step(step) - step)
-            losses = calls.run(count)
+            with clock.call():
+                losses = calls.run(count)
+            data_seconds = losses.pop("data_seconds", 0.0)
+            clock.ran(step + count, count, calls.seconds, data_seconds)
             _check_finite(losses, step + 1, step + count)
             step += count
             speed.add(count, calls.seconds)
@@ -82,7 +92,8 @@ def train(
                 if name in due or (moment.ends and name == "images"):
                     if name in CAN_WAIT:
                         workers.check()
-                    works[name](moment)
+                    with clock.over(_KINDS.get(name, "other")):
+                        works[name](moment)
         except InterruptedJobError:
             # All of it is done once more: a resume drops the rows of this step.
             moment.due = tuple(name for name in CAN_WAIT if name in due)
@@ -94,7 +105,8 @@ def train(
             or moment.ends
             or periods.is_due("checkpoint", step)
         ):
-            save(moment)
+            with clock.over("checkpoints"):
+                save(moment)
         if workers.stopping:
             raise InterruptedJobError(
                 workers.message(f"everything is saved at step {step}")

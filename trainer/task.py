@@ -21,10 +21,16 @@ def main():
 
     def train(parsed, stop, console):
         from trainer.job import train_and_evaluate
+        from trainer.tracking.clock import Clock, process_age
 
         config, topology = parsed
         train_and_evaluate(
-            config, topology=topology, stop=stop, console=console, kept=kept
+            config,
+            topology=topology,
+            stop=stop,
+            console=console,
+            kept=kept,
+            clock=Clock(process_age()),
         )
 
     exit_code = run_command(_parse, train, load=_load, make_console=_console)

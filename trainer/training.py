@@ -26,6 +26,7 @@ from trainer.patience import Patience
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Periods, Schedule
+from trainer.tracking.clock import Clock
 from trainer.tracking.profiling import Profiler
 
 
@@ -81,6 +82,7 @@ class Session:
         console: a `Console`.
         kept: list of what may take long to be freed.
         parts: the `Parts`.
+        clock: the `Clock`.
         peers: the `Peers`; None for one machine alone.
     """
 
@@ -89,6 +91,7 @@ class Session:
     console: Console
     kept: list
     parts: Parts
+    clock: Clock
     peers: peers_lib.Peers | None = None
 
     @property
@@ -268,4 +271,5 @@ def run(session, training, start, losses, watchdog, recorder=None):
             progress=progress,
             save=save,
             watch=recorder and recorder.check,
+            clock=session.clock,
         )

@@ -14,8 +14,8 @@ import tempfile
 from setuptools import build_meta
 
 EXTRAS = {
-    "gpu": ("gpu", "probes", "tuning"),
-    "cpu": ("probes", "tuning"),
+    "gpu": ("gpu", "metrics", "probes", "tuning"),
+    "cpu": ("metrics", "probes", "tuning"),
 }
 
 

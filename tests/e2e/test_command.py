@@ -38,6 +38,7 @@ def test_the_job_directory_tells_everything(untouched):
         "claim.lock",
         "config.json",
         "finished.json",
+        "goodput.json",
         "metrics.jsonl",
         "logs/train/events.out",
         "logs/test/events.out",

@@ -44,6 +44,7 @@ from trainer.runtime.command import report_errors
 
 COMMANDS = (
     "vae-train",
+    "vae-compare",
     "vae-evaluate",
     "vae-export",
     "vae-gallery",
@@ -146,6 +147,9 @@ class Fuzzer:
         try:
             if command == "trainer.load":
                 return self._load()
+            if command == "vae-compare":
+                form = rng.choice(("table", "md", "csv", "json", "html"))
+                return run_command(command, self._job, f"--format={form}")
             words = [f"--job_dir={self._job}"]
             if command == "vae-train":
                 words += [
@@ -190,7 +194,9 @@ class Fuzzer:
                 put(album, "draw", lambda *_: album.Album({}, {}, []))
             yield
 
-    def _build(self, session, cluster, data, jit_compile, arithmetic, start):
+    def _build(
+        self, session, cluster, data, jit_compile, arithmetic, start, model_for
+    ):
         """As `training.build`, with a model that is built once."""
         vae = self._model(session.config, data.image_shape)
         if start.step:
@@ -248,7 +254,7 @@ class Fuzzer:
 class _Recorder:
     """In the place of the one that draws and saves."""
 
-    def __init__(self, job, training, start, console, report_trial):
+    def __init__(self, job, *_):
         job_lib.rows.read_rows(job.metrics_path)
 
     def wait(self):

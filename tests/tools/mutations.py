@@ -18,6 +18,7 @@ FILES = {
     "finished.json": 3,
     "evaluation.json": 2,
     "metrics.jsonl": 4,
+    "goodput.json": 2,
     f"{NEWEST}/manifest.json": 5,
     f"{NEWEST}/state.npz": 4,
     "claim.lock": 1,

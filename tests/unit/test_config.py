@@ -49,6 +49,8 @@ OF_EACH_WORKER = (
     "hang_seconds",
     "storage_timeout_seconds",
     "log_format",
+    "metrics_port",
+    "metrics_host",
 )
 # What a search may tune, in the order in which a refusal names it.
 TUNABLE = (

@@ -74,11 +74,11 @@ def wanted():
     build = [Requirement(name) for name in ("pip>=23.3", "setuptools", "wheel")]
     return {
         "dev": [*of("dev"), *build],
-        "run": [*of("probes"), *build],
-        "image-gpu": of("gpu", "probes", "tuning"),
+        "run": [*of("metrics", "probes"), *build],
+        "image-gpu": of("gpu", "metrics", "probes", "tuning"),
         "image-cpu": [
             Requirement(str(each).replace("tensorflow>", "tensorflow-cpu>"))
-            for each in of("probes", "tuning")
+            for each in of("metrics", "probes", "tuning")
         ],
         "build": build,
     }

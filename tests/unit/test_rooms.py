@@ -19,6 +19,7 @@ ROOMS = (
     "task",
     "commands",
     "submit",
+    "comparison",
     "gallery",
     "job",
     "hang",

@@ -136,13 +136,16 @@ def test_it_trains_in_an_environment_of_its_own(pythons, job):
 
 
 @pytest.mark.parametrize("kind", ["sdist", "wheel"])
-def test_it_has_what_a_gallery_is_made_of(pythons, job, kind):
+def test_it_has_what_pages_are_made_of(pythons, job, kind):
     call(pythons[kind].with_name("vae-gallery"), folder=job)
     page = job / "runs" / "vae" / "gallery.html"
     text = page.read_text()
     page.unlink()
     assert "prefers-color-scheme: dark" in text
     assert "<h1>runs/vae</h1>" in text
+    compare = pythons[kind].with_name("vae-compare")
+    text = call(compare, "runs/vae", "--format=html", folder=job)
+    assert "<h1>1 job compared</h1>" in text
 
 
 def test_its_requirements_fit_together(pythons, tmp_path):

@@ -59,6 +59,7 @@ def _make_gallery(flags, stop, console):
             evaluation=_evaluation(job, console),
             data=data,
             album=drawn,
+            goodput=_goodput(job, console),
         )
         stop.check()
         path = job.root / _NAME
@@ -81,6 +82,17 @@ def _evaluation(job, console):
         console.warning(f"{path} is not a JSON object, and is left out.")
         return {}
     return evaluation
+
+
+def _goodput(job, console):
+    """Returns the `Goodput` of a job; None if it is not known."""
+    from trainer.tracking import goodput
+
+    try:
+        return goodput.read(job.goodput_path)
+    except stored.UnreadableError as error:
+        console.warning(f"{job.goodput_path} {error}, and is left out.")
+        return None
 
 
 if __name__ == "__main__":

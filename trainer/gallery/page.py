@@ -1,27 +1,17 @@
 """What the gallery says of a job: data for `page.html.j2`, and the page."""
 
-import base64
 import dataclasses
-import pathlib
-
-import jinja2
 
 from trainer import __version__
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
+from trainer.gallery import tables, templates
 from trainer.pictures import charts, png
 from trainer.pictures.album import CLASSES
 from trainer.schedule import Schedule
 from trainer.tracking import run_cards
 
-# What comes from a file or a flag is text: autoescape is on for all of it.
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates.environment()
 _LOSS_INCHES = (3.0, 2.6)
 _KL_INCHES = (8.75, 2.2)
 _OF_WHICH_ROW = ("step", "epoch", "split")
@@ -60,7 +50,7 @@ _PICTURES = {
 }
 
 
-def render(trained, *, rows, evaluation, data, album):
+def render(trained, *, rows, evaluation, data, album, goodput):
     """Returns the page of a checkpoint, an HTML document.
 
     Args:
@@ -69,6 +59,7 @@ def render(trained, *, rows, evaluation, data, album):
         evaluation: dict, what `evaluation.json` says; empty if there is none.
         data: the `Dataset` that the model was trained on.
         album: the `Album` of that model.
+        goodput: the `Goodput` of the job; None if it is not known.
     """
     schedule = Schedule.of(trained.config, len(data.train_images))
     return _TEMPLATES.get_template("page.html.j2").render(
@@ -81,6 +72,7 @@ def render(trained, *, rows, evaluation, data, album):
         kl_of_units=_kl_of_units(evaluation),
         pictures=list(_pictures(album, data)),
         left_out=album.left_out,
+        time=goodput and tables.of_time(goodput),
         tables=list(_settings(trained)),
         version=__version__,
     )
@@ -143,7 +135,7 @@ def _tiles(trained, rows):
 def _metrics(trained, rows, evaluation):
     row = _evaluated_row(trained, rows)
     if row:
-        yield _table(
+        yield tables.table(
             f"{row['split'].capitalize()} set, step {row['step']:,}, epoch "
             f"{row['epoch']:,.4g}",
             {name: row[name] for name in row if name not in _OF_WHICH_ROW},
@@ -151,11 +143,11 @@ def _metrics(trained, rows, evaluation):
     left_out = {"versions", "data"}
     if row and row["step"] == evaluation.get("step"):
         left_out.add("metrics")  # Those of the table above.
-    scalars = _scalars(
+    scalars = tables.scalars(
         {name: evaluation[name] for name in evaluation if name not in left_out}
     )
     if scalars:
-        yield _table("What vae-evaluate found", scalars)
+        yield tables.table("What vae-evaluate found", scalars)
 
 
 def _losses(rows):
@@ -202,7 +194,7 @@ def _are_numbers(values):
 def _by_scheme(draw):
     """Returns a chart for each scheme of a page, as addresses by its name."""
     return {
-        name: _address("svg+xml", charts.to_svg(draw(scheme)))
+        name: templates.address("svg+xml", charts.to_svg(draw(scheme)))
         for name, scheme in charts.SCHEMES.items()
     }
 
@@ -220,12 +212,12 @@ def _pictures(album, data):
             picture["rows"].append(
                 {
                     "name": row_name,
-                    "source": _address("png", png.encode(of_row)),
+                    "source": templates.address("png", png.encode(of_row)),
                     "alt": f"{title}: {row_name}",
                 }
             )
         if not row_names:
-            picture["source"] = _address("png", png.encode(pixels))
+            picture["source"] = templates.address("png", png.encode(pixels))
             picture["alt"] = f"{title}. {text}"
         yield picture
 
@@ -237,59 +229,13 @@ def _settings(trained):
         field.name: field.default for field in dataclasses.fields(TrainConfig)
     }
     changed = [name for name in config if config[name] != defaults[name]]
-    yield _table("Flags (bold: not the default)", config, changed)
+    yield tables.table("Flags (bold: not the default)", config, changed)
     if model := run_cards.model_of(record):
-        yield _table("Model", model)
+        yield tables.table("Model", model)
     shape = " x ".join(map(str, record["data"]["image_shape"]))
-    yield _table("Data", {"image shape": shape, **_scalars(record["data"])})
-    yield _table("Versions", _scalars(record["versions"]))
+    yield tables.table(
+        "Data", {"image shape": shape, **tables.scalars(record["data"])}
+    )
+    yield tables.table("Versions", tables.scalars(record["versions"]))
     for number, session in enumerate(record["sessions"], start=1):
-        yield _table(f"Session {number}", _scalars(session))
-
-
-def _table(caption, values, emphasised=()):
-    """Returns a table of two columns.
-
-    Args:
-        caption: str.
-        values: dict of anything by name.
-        emphasised: names of the rows that stand out.
-    """
-    return {
-        "caption": caption,
-        "rows": [
-            {
-                "name": name,
-                "text": _text_of(value),
-                "emphasised": name in emphasised,
-            }
-            for name, value in values.items()
-        ],
-    }
-
-
-def _text_of(value):
-    """Returns a value as people read it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    return str(value)
-
-
-def _scalars(values, prefix=""):
-    """Returns the numbers and texts of a JSON object, however deep."""
-    found = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _scalars(value, f"{prefix}{name} ")
-        elif isinstance(value, (int, float, str)):
-            found[f"{prefix}{name}"] = value
-    return found
-
-
-def _address(kind, content):
-    """Returns an image as an address that holds all of it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        yield tables.table(f"Session {number}", tables.scalars(session))

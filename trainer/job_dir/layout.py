@@ -7,6 +7,8 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 FINISHED = "finished.json"
 EVALUATION = "evaluation.json"
+# Where the time went: `tracking/goodput.py`.
+GOODPUT = "goodput.json"
 # Those that are whole, those that proved to be damaged, and the one that is
 # being written: `checkpoint.py` and `checkpoint_writer.py`.
 CHECKPOINTS = "checkpoints"

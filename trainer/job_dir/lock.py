@@ -27,6 +27,8 @@ from trainer.job_dir import layout
 
 # At each of them another start must make or remove the folder in between.
 _TRIES, _PAUSE_SECONDS = 100, 0.01
+# Who only looks whether it is held has it for less than one of these pauses.
+_LOOKS = 5
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 # Who holds it, as it stands in the file.
 _HOLDER = re.compile(r"process \d+ on \S+\n", re.ASCII)
@@ -70,6 +72,33 @@ def hold(root, location):
         raise
 
 
+def is_held(root):
+    """Whether a process works in a folder at this moment.
+
+    Args:
+        root: `pathlib.Path` of the folder. Nothing in it is changed.
+
+    Raises:
+        OSError: the file system has no locks, or it could not be looked at.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(root / layout.LOCK, flags)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return False  # A link or a device is no lock.
+        raise
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _take(root, location, made):
     """Returns the lock, an open file, and whether it was made for this.
 
@@ -78,6 +107,7 @@ def _take(root, location, made):
         location: str, as for `hold`.
         made: list, to which the folders are added that are made for it.
     """
+    looks = 0
     for _ in range(_TRIES):
         try:
             lock, is_new = _open(root, made)
@@ -95,6 +125,10 @@ def _take(root, location, made):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
+                looks += 1
+                if looks < _LOOKS:
+                    time.sleep(_PAUSE_SECONDS)
+                    continue
                 raise JobDirError(
                     f"{location} is in use by {holder or 'another process'}; "
                     "wait until that job has ended, or give another --job_dir."

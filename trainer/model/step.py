@@ -1,11 +1,17 @@
 """The training step, and several of them in one TensorFlow call."""
 
+import time
+
 import tensorflow as tf
 
 from trainer import randomness
 from trainer.distributed.calls import agree
 from trainer.model import objective
 from trainer.model.weights import weights_of
+
+# Of the batches of a call, how many are timed, at most twice as many. It asks
+# Python for the time: TensorFlow's own clock is refused in a deterministic job.
+_TIMED_BATCHES = 8
 
 
 def sum_of_parts(function, parts, *batches):
@@ -34,7 +40,9 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     proposal as `distributed.calls.Calls` gives them. It returns a dict and
     what all workers agreed on. The dict has the floats `total_loss` (the
     objective), `reconstruction_loss` and `kl_loss` of the last of those
-    steps, and `finite`: whether all losses of all those steps were.
+    steps, `finite`: whether all losses of all those steps were, and
+    `data_seconds`: how long the steps waited for their batches, of which some
+    are timed for all.
     """
     strategy = cluster.strategy
     weights = weights_of(vae)
@@ -106,21 +114,44 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
         agreed = agree(strategy, proposal)
         losses = tf.zeros([3], dtype)
         finite = tf.constant(True)
-        for _ in tf.range(count):
-            per_replica = strategy.run(replica_step, args=(next(iterator),))
+        waited = tf.constant(0.0, tf.float64)
+        every = tf.maximum(count // _TIMED_BATCHES, 1)
+        for at in tf.range(1, count + 1):
+            is_timed = tf.equal(at % every, 0)
+            asked = _seconds(is_timed)
+            # TensorFlow knows no order of these but the one that it is told.
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, True)):
+                waited += _seconds(is_timed) - asked
+            per_replica = strategy.run(replica_step, args=(batch,))
             losses = strategy.reduce("SUM", per_replica, axis=None)
             finite &= tf.reduce_all(tf.math.is_finite(losses))
-        return losses, finite, agreed
+        timed = tf.maximum(count // every, 1)
+        waited *= tf.cast(count, tf.float64) / tf.cast(timed, tf.float64)
+        return losses, finite, waited, agreed
 
     def train_steps(iterator, count, proposal):
-        losses, finite, agreed = call(iterator, count, proposal)
+        losses, finite, waited, agreed = call(iterator, count, proposal)
         total, reconstruction, kl = (float(x) for x in losses.numpy())
         return {
             "total_loss": total,
             "reconstruction_loss": reconstruction,
             "kl_loss": kl,
             "finite": bool(finite),
+            "data_seconds": float(waited),
         }, agreed
 
     train_steps.traces = call.experimental_get_tracing_count
     return train_steps
+
+
+def _seconds(wanted):
+    """Returns what a clock shows, float64 of shape (); 0 if not `wanted`."""
+    return tf.cond(
+        wanted,
+        lambda: tf.ensure_shape(
+            tf.numpy_function(time.perf_counter, [], tf.float64), ()
+        ),
+        lambda: tf.constant(0.0, tf.float64),
+    )

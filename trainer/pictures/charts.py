@@ -32,12 +32,33 @@ class Scheme:
     train: str
     held_out: str
     background: str = "none"
+    many: tuple[str, ...] = ()
 
 
+# The last are for as many jobs; beyond them the dashes change.
 SCHEMES = {
-    "light": Scheme("#52514e", "#e4e3dd", "#2a78d6", "#d95926"),
-    "dark": Scheme("#c3c2b7", "#34342f", "#3987e5", "#eb6834"),
-}
+    "light": Scheme(
+        "#52514e",
+        "#e4e3dd",
+        "#2a78d6",
+        "#d95926",
+        many=(
+            "#2a78d6", "#d95926", "#14866d", "#9b4dca",
+            "#b07d00", "#c2366b", "#56707d", "#5f8a1f",
+        ),
+    ),
+    "dark": Scheme(
+        "#c3c2b7",
+        "#34342f",
+        "#3987e5",
+        "#eb6834",
+        many=(
+            "#5a9ff0", "#f0834f", "#3fc39b", "#c58be6",
+            "#dcb13c", "#f0719f", "#9bb4c0", "#a3c95a",
+        ),
+    ),
+}  # fmt: skip
+DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
 # For a picture that does not know which page it will stand on.
 PAPER = dataclasses.replace(SCHEMES["light"], background="#ffffff")
 
@@ -92,6 +113,45 @@ def losses(rows, titles, scheme, size, *, whole=True):
         legend.set_in_layout(False)
         for text in legend.get_texts():
             text.set_parse_math(False)
+    return figure
+
+
+def curves(series, scheme, size, across):
+    """Draws curves over each other, without a legend.
+
+    What lies far above their later values is outside of the chart.
+
+    Args:
+        series: list of (points, number): (x, y) pairs, of which there is one
+            at least; and which colour and dashes a curve has, from 0.
+        scheme: a `Scheme`.
+        size: (width, height) in inches.
+        across: str, what goes from left to right.
+
+    Returns:
+        A `Figure`.
+    """
+    figure = _figure(scheme, size)
+    axes = figure.subplots()
+    _style(axes, scheme)
+    for points, number in series:
+        turn, color = divmod(number, len(scheme.many))
+        axes.plot(
+            *zip(*points, strict=True),
+            color=scheme.many[color],
+            dashes=DASHES[turn % len(DASHES)],
+            lw=1.6,
+            marker="o" if len(points) <= _MOST_MARKERS else "",
+            ms=3,
+        )
+    least = min(y for points, _ in series for _, y in points)
+    most = max(points[len(points) // 4][1] for points, _ in series)
+    room = _ROOM_ABOVE * (most - least or 1.0)
+    axes.set_ylim(least - room / 2, most + room)
+    axes.set_xlabel(across, color=scheme.ink)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(color=scheme.grid, lw=0.7)
     return figure
 
 

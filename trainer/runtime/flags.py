@@ -62,12 +62,20 @@ class Flags:
         usage: a `Usage`.
         more_help: function of these flags, for what `--help` says beside
             them: yields a title, and pairs of a name and a text.
+        takes_words: whether the command line may have words that are no
+            flags, before and after flags.
+
+    Attributes:
+        words: list of str, those words once the command line is parsed.
     """
 
-    def __init__(self, usage, more_help=lambda flags: ()):
+    def __init__(self, usage, more_help=lambda flags: (), takes_words=False):
         self._usage = usage
         self._more_help = more_help
+        self._takes_words = takes_words
+        self.words = []
         self._values = absl_flags.FlagValues()
+        self._values.set_gnu_getopt(takes_words)
         # Lines of --help by title, and what a value may be by name.
         self._shown = {}
         self._limits = {}
@@ -158,7 +166,9 @@ class Flags:
         if self["version"].value:
             print(f"vae-trainer {__version__}")
             return None
-        if stray:
+        if self._takes_words:
+            self.words = stray
+        elif stray:
             raise ConfigError(
                 f"{stray[0]!r} is not a flag; flags look like --epochs=3."
             )

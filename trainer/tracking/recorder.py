@@ -31,12 +31,16 @@ class Recorder:
         start: the `Checkpoint` that the job goes on from.
         console: a `Console`.
         report_trial: called with each row of an evaluation.
+        ledger: the `Ledger` of the session.
+        exporter: the `Exporter`, which gets what is recorded.
 
     Attributes:
         profile_folder: `pathlib.Path`, where TensorBoard finds a profile.
     """
 
-    def __init__(self, job, training, start, console, report_trial):
+    def __init__(
+        self, job, training, start, console, report_trial, ledger, exporter
+    ):
         self._job = job
         self._config = training.config
         self._schedule = training.schedule
@@ -46,6 +50,10 @@ class Recorder:
         self._images = training.data.held_out_images
         self._console = console
         self._report_trial = report_trial
+        self._ledger = ledger
+        self._exporter = exporter
+        exporter.epoch_of = self._schedule.epoch_of
+        exporter.goodput = ledger.now
         self.profile_folder = job.train_logs
         self._open_files = contextlib.ExitStack()
         self._summaries = self._open_files.enter_context(
@@ -81,19 +89,19 @@ class Recorder:
         kl_weight = objective.kl_weight(
             tf.constant(step), self._warmup_steps(), config.beta
         )
-        self._summaries.write_row(
-            {
-                "step": step,
-                "epoch": self._schedule.epoch_of(step),
-                "split": "train",
-                **moment.losses,
-                "kl_weight": float(kl_weight),
-                "learning_rate": optimizer_lib.learning_rate_at(
-                    step, config, self._schedule
-                ),
-                "images_per_second": moment.images_per_second,
-            }
-        )
+        row = {
+            "step": step,
+            "epoch": self._schedule.epoch_of(step),
+            "split": "train",
+            **moment.losses,
+            "kl_weight": float(kl_weight),
+            "learning_rate": optimizer_lib.learning_rate_at(
+                step, config, self._schedule
+            ),
+            "images_per_second": moment.images_per_second,
+        }
+        self._summaries.write_row(row)
+        self._exporter.rows["train"] = row
 
     def write_evaluation(self, moment, evaluation):
         """Records an `Evaluation`, says how it went, and judges it.
@@ -111,6 +119,7 @@ class Recorder:
             **({"weights": "average"} if self._config.ema else {}),
         }
         self._summaries.write_row(row)
+        self._exporter.rows[self._held_out] = row
         self._summaries.write_kl(row, evaluation.kl_of_units)
         self._report_trial(row)
         self._say(row, evaluation.dead_layers)
@@ -163,7 +172,8 @@ class Recorder:
         )
         self._writer.blocked_seconds += time.monotonic() - started
         # Whatever the rows say is on the disk before the checkpoint is.
-        self._writer.save(checkpoint, before=self._summaries.sync)
+        self._writer.save(checkpoint, before=self._sync)
+        self._exporter.saved = time.monotonic()
 
     def wait(self):
         """Waits until everything is on the disk; raises what went wrong."""
@@ -175,10 +185,15 @@ class Recorder:
         self._writer.check()
         self._summaries.check()
         self._job.check()
+        self._ledger.check()
 
     def close(self):
         """Closes all files."""
         self._open_files.close()
+
+    def _sync(self):
+        self._summaries.sync()
+        self._ledger.write()
 
     def _say(self, row, dead_layers):
         config, step = self._config, row["step"]

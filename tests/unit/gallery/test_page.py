@@ -1,7 +1,6 @@
 """The commands that draw, in this process, on a small job."""
 
 import dataclasses
-import html.parser
 import json
 import re
 import shutil
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.tools.commands import run_command
+from tests.tools.html_outline import HOSTILE, Outline
 from tests.tools.idx import write_idx_folder
 from tests.tools.small_jobs import small_job
 from trainer.data import synthetic
@@ -18,50 +18,11 @@ from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
 from trainer.model.trained import Trained
 
-# It would end a text, an attribute, a style sheet and a formula, and be a tag
-# and a template. There is no slash in it: a folder has that name.
-HOSTILE = """"'><script>alert(1)<style>&amp;{{ 7 * 7 }}{% x %}$\\x$"""
-
 
 @pytest.fixture
 def job_dir(finished_job, tmp_path):
     """A copy of a finished job."""
     return shutil.copytree(finished_job, tmp_path / "job")
-
-
-class Outline(html.parser.HTMLParser):
-    """Collects what a page holds, and checks that its tags nest."""
-
-    VOID = ("meta", "img", "source")
-
-    def __init__(self, text):
-        super().__init__()
-        self.text, self.images, self.addresses = "", [], []
-        self.elements = []
-        self._open = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.elements.append((tag, *attributes))
-        if tag == "img":
-            self.images.append(attributes)
-        self.addresses += [
-            attributes[name]
-            for name in ("src", "srcset", "href")
-            if name in attributes
-        ]
-        assert tag != "script"
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_a_page_of_a_finished_job_holds_everything(job_dir):
@@ -80,6 +41,9 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert "Active directions" in page.text
     assert "Model\nname" in re.sub(r"\s*\n\s*", "\n", page.text)
     assert "not finished" not in page.text
+    assert "Where the time went" in page.text
+    assert "Session 1, steps 0 to 20" in page.text
+    assert re.search(r"finished after [\d.]+ s: .*steps that count", page.text)
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
     for title in ("Losses", "Reconstructions", "Manifold", "Ankle boot"):
@@ -206,9 +170,10 @@ def test_a_page_never_leaves_out_what_it_was_not_told():
         template.render(location="job")
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "goodput.json"])
 @pytest.mark.parametrize("content", ["{half", "[1, 2]"])
-def test_an_evaluation_that_cannot_be_read_is_left_out(job_dir, content):
-    (job_dir / "evaluation.json").write_text(content)
+def test_figures_that_cannot_be_read_are_left_out(job_dir, name, content):
+    (job_dir / name).write_text(content)
     code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert code == 0
     assert err.startswith("WARNING: ")

@@ -1,10 +1,12 @@
 """One process at a time works in a folder; who fails leaves nothing there."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -283,3 +285,18 @@ def test_a_place_without_folders_is_said():
         lock.hold(root, str(root)),
     ):
         pass
+
+
+def test_who_looks_at_a_lock_keeps_no_job_from_it(tmp_path):
+    with lock.hold(tmp_path / "job", "job"):
+        assert lock.is_held(tmp_path / "job")
+        (tmp_path / "job" / "config.json").write_text("{}")
+    assert not lock.is_held(tmp_path / "job")
+    assert not lock.is_held(tmp_path / "nowhere")
+    with open(tmp_path / "job" / "claim.lock") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        timer = threading.Timer(0.005, looked_at.close)
+        timer.start()
+        with lock.hold(tmp_path / "job", "job"):
+            pass
+        timer.join()

@@ -22,7 +22,7 @@ _PARALLEL_MARKS = 8
 _CONFIG_BYTES = 16 * 1024 * 1024
 # The names of a job's files, without those that start with a dot.
 _FILES = re.compile(
-    r"(config|finished|evaluation)\.json|metrics\.jsonl|gallery\.html"
+    r"(config|finished|evaluation|goodput)\.json|metrics\.jsonl|gallery\.html"
     r"|checkpoints/step-\d{7,}/(state\.npz|manifest\.json)"
     r"|hangs/steps-\d{7,}-\d{7,}\.\d+\.txt"
     r"|plots/(step-\d{7,}/)?[a-z]+\.(png|npy)"
@@ -30,7 +30,7 @@ _FILES = re.compile(
 )
 # Those that the training itself writes, sooner or later, if it has none yet.
 _OF_ANY_TRAINING = re.compile(
-    r"(config|finished)\.json|metrics\.jsonl"
+    r"(config|finished|goodput)\.json|metrics\.jsonl"
     r"|checkpoints/step-\d{7,}/(state\.npz|manifest\.json)"
     r"|plots/(generated|reconstructions|losses)\.png"
     r"|export/((en|de)coder\.keras|saved_model/1/.+)"

@@ -13,7 +13,13 @@ from trainer.job_dir.bucket.mirror import STOP_SECONDS, Mirror
 from trainer.job_dir.bucket.object_store import ObjectStore
 
 # What a command reads of a job beside its checkpoints.
-_RECORDS = ("config.json", "metrics.jsonl", "finished.json", "evaluation.json")
+_RECORDS = (
+    "config.json",
+    "metrics.jsonl",
+    "finished.json",
+    "evaluation.json",
+    "goodput.json",
+)
 
 
 @contextlib.contextmanager
@@ -80,14 +86,20 @@ def _finished(mirror, seconds, console, stop):
     mirror.finish(seconds, console, extend=True, stop=stop)
 
 
+def _is_read(name):
+    return name.startswith("checkpoints/") or name in _RECORDS
+
+
 @contextlib.contextmanager
-def copied(location, console, stop):
+def copied(location, console, stop, is_read=_is_read):
     """Gives a temporary copy of what commands read of a job.
 
     Args:
         location: str, `gs://bucket/prefix`.
         console: shows the progress.
         stop: a `StopSignal`, which ends each call of the store; None: none.
+        is_read: function of a name below the job directory: whether the copy
+            has it.
 
     Yields:
         (root, store): the `pathlib.Path` of the copy, and the `ObjectStore`.
@@ -98,11 +110,7 @@ def copied(location, console, stop):
         root = pathlib.Path(folder)
         store.owner = ownership.find(store, remote)
         ours, _ = ownership.split(remote, store.owner)
-        objects = {
-            name: info
-            for name, info in ours.items()
-            if name.startswith("checkpoints/") or name in _RECORDS
-        }
+        objects = {name: info for name, info in ours.items() if is_read(name)}
         download(store, objects, root, console)
         yield root, store
 
