@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
-from trainer.model import last_layer, likelihoods, objective
+from trainer.model import last_layer, likelihoods, priors
+from trainer.model.fit_checks import check_pair, checked_images
 from trainer.model.hidden_units import HiddenUnits
 
 
@@ -52,12 +53,16 @@ class VAE(keras.Model):
         image_shape: (height, width, channels); None to take that of the input
             of a functional encoder.
         latent_dim: int; None to take that of a functional decoder.
+        prior_components: int, K: p(z) is a VampPrior of so many pseudo-inputs,
+            `prior.pseudo_inputs`, which begin as zeros; assign K images to it
+            before training. 0 for a standard normal prior.
         **kwargs: of `keras.Model`.
 
     Attributes:
         image_shape: (height, width, channels).
         latent_dim: int, number of latent units.
         likelihood: the `Likelihood` of the pixels.
+        prior: the prior of z: see `priors`.
         hidden_units: the `HiddenUnits` of the encoder.
         likelihood_weights: list of the weights that the likelihood has beside
             the decoder's: one or none.
@@ -76,6 +81,7 @@ class VAE(keras.Model):
         arithmetic=arithmetic_lib.NEWEST,
         image_shape=None,
         latent_dim=None,
+        prior_components=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -83,7 +89,7 @@ class VAE(keras.Model):
         # XLA drops the check of the pixels.
         self.supports_jit = False
         if image_shape is None or latent_dim is None:
-            _check_pair(encoder, decoder)
+            check_pair(encoder, decoder)
             image_shape = encoder.input_shape[1:]
             (latent_dim,) = decoder.input_shape[1:]
         self.image_shape = tuple(image_shape)
@@ -117,6 +123,15 @@ class VAE(keras.Model):
             )
             self.likelihood_weights = [weight]
             setattr(self, self.likelihood.weight, weight)
+        self.prior = priors.StandardNormal(latent_dim)
+        if prior_components:
+            pseudo_inputs = self.add_weight(
+                shape=(prior_components, *self.image_shape),
+                initializer="zeros",
+                dtype=encoder.variable_dtype,
+                name="pseudo_inputs",
+            )
+            self.prior = priors.VampPrior(encoder, pseudo_inputs, latent_dim)
         self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
         self.reconstruction_loss_tracker = keras.metrics.Mean(
             name="reconstruction_loss"
@@ -201,33 +216,49 @@ class VAE(keras.Model):
             epsilon: noise of shape (batch, latent_dim), or None for random.
 
         Returns:
-            (reconstruction_loss, kl_of_units, z_mean) of shapes (batch,),
-            (batch, latent_dim) and (batch, latent_dim), in the precision of
-            the weights.
+            (reconstruction_loss, kl, z_mean) of shapes (batch,), (batch,
+            parts) and (batch, latent_dim), in the precision of the weights.
+            The KL has a part for each latent unit where the prior's is exact,
+            and else one.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        return self._terms(images, inputs, epsilon, *self.encoder(inputs))
+        return self._terms(
+            images, inputs, epsilon, self.encoder(inputs), self.components()
+        )
 
-    def terms_and_fired(self, images, epsilon):
+    def terms_and_fired(self, images, epsilon, components):
         """Returns what `terms` does, and which hidden units fired.
 
         Args:
             images: as of `terms`.
             epsilon: as of `terms`.
+            components: of the prior, as `components` gives them.
 
         Returns:
-            (reconstruction_loss, kl_of_units, z_mean, fired), the last a bool
-            tensor of shape (batch, units): see `HiddenUnits`.
+            (reconstruction_loss, kl, z_mean, fired), the last a bool tensor of
+            shape (batch, units): see `HiddenUnits`.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
         posterior, fired = self.hidden_units.encode(inputs)
-        return *self._terms(images, inputs, epsilon, *posterior), fired
+        return (
+            *self._terms(images, inputs, epsilon, posterior, components),
+            fired,
+        )
 
-    def _terms(self, images, inputs, epsilon, z_mean, z_log_var):
+    def components(self):
+        """Returns what the prior is made of, with the weights as they are.
+
+        To be computed once for many batches, if no weight changes.
+        """
+        return self.prior.components()
+
+    def _terms(self, images, inputs, epsilon, posterior, components):
         if not self._is_exact:
             images = inputs
-        if epsilon is not None:
-            epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
+        z_mean, z_log_var = posterior
+        if epsilon is None:
+            epsilon = tf.random.normal(tf.shape(z_mean))
+        epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
         z = self.sampler(z_mean, z_log_var, epsilon)
         z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
@@ -235,7 +266,7 @@ class VAE(keras.Model):
         )
         return (
             self.reconstruction_loss(images, z),
-            objective.kl_per_unit(z_mean, z_log_var),
+            self.prior.kl(z_mean, z_log_var, z, epsilon, components),
             z_mean,
         )
 
@@ -256,7 +287,7 @@ class VAE(keras.Model):
             images, self._parameters(z), *self.likelihood_weights
         )
 
-    def log_weights(self, images, z_mean, z_log_var, noise):
+    def log_weights(self, images, z_mean, z_log_var, noise, components):
         """Returns the logarithms of importance weights, one an image.
 
         log p(x | z) + log p(z) - log q(z | x) of the z that noise makes.
@@ -266,6 +297,7 @@ class VAE(keras.Model):
             z_mean: tensor of shape (batch, latent_dim), of `encode`.
             z_log_var: tensor of the same shape and dtype.
             noise: tensor of the same shape, standard normal.
+            components: of the prior, as `components` gives them.
 
         Returns:
             float64 tensor of shape (batch,).
@@ -276,10 +308,8 @@ class VAE(keras.Model):
         z, z_log_var, noise = (
             tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
         )
-        # The log 2 pi of the two Gaussians cancel; (z - mean)^2 / variance
-        # is the square of the noise.
-        log_prior_over_posterior = 0.5 * tf.reduce_sum(
-            tf.square(noise) + z_log_var - tf.square(z), axis=1
+        log_prior_over_posterior = self.prior.log_ratio(
+            z, z_log_var, noise, components
         )
         log_normalizer = self.likelihood.log_normalizer(
             math.prod(self.image_shape)
@@ -329,12 +359,12 @@ class VAE(keras.Model):
     def _batch_losses(self, images):
         if isinstance(images, tuple):  # fit(images, labels): labels unused.
             images = images[0]
-        images = _checked_images(
+        images = checked_images(
             images, self.image_shape, self.encoder.compute_dtype
         )
-        reconstruction, kl_of_units, _ = self.terms(images)
+        reconstruction, kl, _ = self.terms(images)
         reconstruction = tf.reduce_mean(reconstruction)
-        kl = tf.reduce_mean(tf.reduce_sum(kl_of_units, axis=1))
+        kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
         return {
             "total_loss": reconstruction + self.beta * kl,
             "reconstruction_loss": reconstruction,
@@ -345,59 +375,3 @@ class VAE(keras.Model):
         for tracker in self.metrics:
             tracker.update_state(losses[tracker.name])
         return {tracker.name: tracker.result() for tracker in self.metrics}
-
-
-def _check_pair(encoder, decoder):
-    if list(encoder.output_shape) != [decoder.input_shape] * 2:
-        raise ValueError(
-            f"The encoder gives {encoder.output_shape} and the decoder takes "
-            f"{decoder.input_shape}; build both for one latent_dim, so that "
-            "[z_mean, z_log_var] are each what the decoder takes."
-        )
-    *image, channels = encoder.input_shape
-    *decoded, outputs = decoder.output_shape
-    if decoded != image or outputs % channels:
-        raise ValueError(
-            f"The encoder takes images of {encoder.input_shape[1:]} but the "
-            f"decoder gives {decoder.output_shape[1:]}; build both for one "
-            "image_shape."
-        )
-
-
-def _checked_images(images, image_shape, dtype):
-    """Returns images as an encoder sees them, if they are what it takes.
-
-    A loss would broadcast images of another shape, and grow without bound
-    with pixels from 0 to 255.
-
-    Raises:
-        ValueError: their shape or their type is another.
-        tf.errors.InvalidArgumentError: when the step runs, a pixel is not
-            from 0 to 1.
-    """
-    images = tf.convert_to_tensor(images)
-    if images.dtype.is_integer:
-        raise ValueError(
-            f"The pixels are {images.dtype.name}, but must be floats from 0 "
-            "to 1; divide those of an image file by 255."
-        )
-    expected = (None, *image_shape)
-    if not images.shape.is_compatible_with(expected):
-        raise ValueError(
-            f"The images are a batch of shape {images.shape}, but the encoder "
-            f"takes {expected}; reshape, pad or crop them."
-        )
-    images = tf.cast(tf.ensure_shape(images, expected), dtype)
-    are_fractions = tf.debugging.Assert(
-        tf.reduce_all((images >= 0) & (images <= 1)),
-        [
-            "The pixels are not all from 0 to 1, but from",
-            tf.reduce_min(images),
-            "to",
-            tf.reduce_max(images),
-            "; divide those of an image file by 255, and leave no NaN.",
-        ],
-    )
-    # So that no weight has changed when they are not.
-    with tf.control_dependencies([are_fractions]):
-        return tf.identity(images)

@@ -35,8 +35,8 @@ def most_active_units(vae, images):
 def traversal_rows(vae, images):
     """Draws what single latent units do, the most active ones first.
 
-    Each row moves one unit from -3 to 3; the others stay at the posterior
-    mean of the first image.
+    Each row moves one unit from -3 to 3 standard deviations of the prior
+    around its mean; the others stay at the posterior mean of the first image.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -47,11 +47,11 @@ def traversal_rows(vae, images):
     """
     units = most_active_units(vae, images)[: grids.COLUMNS]
     means = inference.encode(vae, images[:1])
+    centres, deviations = vae.prior.moments()
+    way = np.linspace(-_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS)
     codes = np.tile(means[0], (len(units), grids.COLUMNS, 1))
     for row, unit in enumerate(units):
-        codes[row, :, unit] = np.linspace(
-            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS
-        )
+        codes[row, :, unit] = centres[unit] + deviations[unit] * way
     return grids.tile(
         inference.decode(vae, codes.reshape(-1, means.shape[1])), grids.COLUMNS
     )
@@ -83,7 +83,7 @@ def plane_codes(latent_dim, units, rows):
 
 
 def manifold(vae, images, rows=grids.GRID_ROWS):
-    """Draws the plane of the two most active latent units.
+    """Draws the plane of the two most active units, of a standard prior.
 
     Args:
         vae: a `trainer.model.vae.VAE` of two latent units or more.

@@ -13,10 +13,10 @@ def vae():
 
 
 def test_grid_is_30_by_30_decoded_prior_draws(vae):
-    pixels = grids.grid(vae, 3)
+    pixels = grids.grid(vae)
     assert pixels.shape == (840, 840, 1)
     assert pixels.dtype == np.uint8
-    codes = grids.grid_codes(3, 30, seed=0)
+    codes = grids.grid_codes(vae, 30, seed=0)
     assert codes.mean() == pytest.approx(0, abs=0.06)
     assert codes.std() == pytest.approx(1, abs=0.06)
     cell = inference.decode(vae, codes[30 * 4 + 7 : 30 * 4 + 8])[0]
@@ -25,14 +25,15 @@ def test_grid_is_30_by_30_decoded_prior_draws(vae):
     )
 
 
-def test_grid_depends_on_the_seed():
-    one, same, other = (grids.grid_codes(3, 5, s) for s in (0, 0, 1))
+def test_grid_depends_on_the_seed(vae):
+    one, same, other = (grids.grid_codes(vae, 5, s) for s in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_two_latent_units_are_drawn_as_the_plane():
-    codes = grids.grid_codes(2, 30, seed=0).reshape(30, 30, 2)
+    vae = build_vae(TrainConfig(latent_dim=2), (8, 8, 1))
+    codes = grids.grid_codes(vae, 30, seed=0).reshape(30, 30, 2)
     np.testing.assert_allclose(codes[0, :, 0], np.linspace(-2, 2, 30), 1e-6)
     np.testing.assert_allclose(codes[:, 0, 1], np.linspace(2, -2, 30), 1e-6)
     assert (codes[:, :, 0] == codes[0, :, 0]).all()
