@@ -183,7 +183,8 @@ class TrainConfig:
     model: str = setting(
         "notebook",
         "notebook: two convolutions and 16 hidden units; mlp: gated dense "
-        "layers; conv: residual blocks, for pictures; or a function of yours, "
+        "layers; conv: residual blocks, for pictures; hierarchy: the same with "
+        "groups of latent units; or a function of yours, "
         "package.module:function. With --help, its options are listed",
         group="Model and objective",
         role="mathematics",

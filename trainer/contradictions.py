@@ -61,6 +61,12 @@ def refuse(config):
             f"--prior_components={config.prior_components} is for "
             "--prior=vamp; leave one of them out."
         )
+    if config.prior == "vamp" and config.model == "hierarchy":
+        raise ConfigError(
+            "--prior=vamp mixes the posteriors of one group of latent units, "
+            "but --model=hierarchy has several, with priors of their own; "
+            "leave one of them out."
+        )
     if config.prior == "vamp" and config.free_bits > 0:
         raise ConfigError(
             f"--free_bits={config.free_bits} needs the KL of each latent unit, "

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -29,6 +30,11 @@ CONV = {
     "model_options": "width=16",
     "reconstruction_loss": "logistic",
 }
+HIERARCHY = {
+    "model": "hierarchy",
+    "model_options": "width=16,depth=1,channels=1",
+    "latent_dim": 52,
+}
 VAMP = {"prior": "vamp", "prior_components": 7, "ema": 0.9}
 MODELS = [
     pytest.param(MLP | BCE, 2, id="mlp"),
@@ -37,7 +43,9 @@ MODELS = [
         {"model": f"{STRANGERS}:subclassed"} | BCE, 2, id="subclassed"
     ),
     pytest.param(MLP | BCE | VAMP, 4, id="vamp"),
+    pytest.param(HIERARCHY | BCE, 2, id="hierarchy", marks=SLOW),
 ]
+IMAGES = (3, 28, 28, 1)
 # Two epochs of five steps.
 SHORT = {
     "train_examples": 80,
@@ -84,7 +92,15 @@ def check_export(config):
     """What serves the model is the model."""
     vae = trainer.load(config.job_dir, model=config.model)
     served = tf.saved_model.load(f"{config.job_dir}/export/saved_model/1")
-    z = tf.random.stateless_normal([3, 4], [0, 0])
+    images = tf.constant(np.random.default_rng(0).integers(256, size=IMAGES))
+    encoded = served.signatures["encode"](images=tf.cast(images, tf.uint8))
+    for part, expected in zip(
+        ("z_mean", "z_log_var"), vae.encode(images / 255), strict=True
+    ):
+        assert encoded[part].numpy() == pytest.approx(
+            expected.numpy(), rel=1e-5, abs=1e-5
+        )
+    z = tf.random.stateless_normal([3, vae.latent_dim], [0, 0])
     decoded = served.signatures["decode"](z=z)
     assert decoded["images"].numpy() == pytest.approx(
         vae.decode(z).numpy(), abs=1e-6

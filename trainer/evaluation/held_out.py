@@ -33,7 +33,9 @@ class Evaluation:
             components of the posterior means with a variance above
             `ACTIVE_VARIANCE`, where there are at most 512 latent units, and
             `dead_units`, the hidden units that no image makes fire, where the
-            encoder has any that can be seen.
+            encoder has any that can be seen. Where there are several groups
+            of latent units, also `kl_group_1`, the KL of the top one, and so
+            on.
         kl_of_units: float64 array of shape (latent_dim,): each unit's mean KL
             divergence, in nats; their sum is `kl_loss`. None where the prior
             gives the units no KL of their own.
@@ -80,6 +82,7 @@ class Evaluator:
     def __init__(self, vae, config, strategy, images, workers, parts=1):
         self._config = config
         self._kl_is_exact = vae.prior.kl_is_exact
+        self._groups = vae.latents.groups
         self._hidden_units = vae.hidden_units
         self._count = len(images)
         batches, self._batch_count = order.test_batches(
@@ -141,6 +144,7 @@ class Evaluator:
             metrics["active_directions"] = int(
                 np.count_nonzero(variances > ACTIVE_VARIANCE)
             )
+        metrics |= self._kl_of_groups(kl_parts)
         dead = self._hidden_units.dead(fired > 0)
         if dead:
             metrics["dead_units"] = sum(dead.values())
@@ -156,6 +160,15 @@ class Evaluator:
             self._hidden_units.layers,
             elbo_error,
         )
+
+    def _kl_of_groups(self, kl_parts):
+        if len(self._groups) == 1:
+            return {}
+        ends = np.cumsum(self._groups)
+        return {
+            f"kl_group_{number}": float(part.sum())
+            for number, part in enumerate(np.split(kl_parts, ends[:-1]), 1)
+        }
 
 
 def has_collapsed(row, latent_dim):

@@ -84,6 +84,7 @@ def figures(vae, config, data, samples, repeats, console, stop):
         ),
         **_classifiers(vae, config, data, console, stop),
         "latent_units": config.latent_dim,
+        "latent_groups": list(vae.latents.groups),
         "kl": priors.description(vae.prior),
         "kl_of_units": (
             evaluation.kl_of_units.tolist()
@@ -228,6 +229,14 @@ def _rows(figures):
         "of the posterior from the prior"
         + ("" if figures["kl"] == priors.EXACT else f", {figures['kl']}"),
     )
+    groups = figures["latent_groups"]
+    for number, units in enumerate(groups, 1) if len(groups) > 1 else ():
+        where = "given those above" if number > 1 else "the top ones"
+        yield (
+            f"kl_group_{number}",
+            f"{metrics[f'kl_group_{number}']:.4f}",
+            f"of {units} latent units, {where}",
+        )
     yield (
         "ELBO",
         _with_error(figures["elbo"], figures["elbo_error"]),

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
-from trainer.model import last_layer, likelihoods, priors
+from trainer.model import last_layer, latents, likelihoods, priors
 from trainer.model.fit_checks import check_pair, checked_images
 from trainer.model.hidden_units import HiddenUnits
 
@@ -44,7 +44,8 @@ class VAE(keras.Model):
     a ValueError or, of pixels out of range, an InvalidArgumentError.
 
     Args:
-        encoder: model from images to [z_mean, z_log_var].
+        encoder: model from images to [z_mean, z_log_var]; one with groups of
+            latent units takes noise too: see `latents`.
         decoder: model from z to the parameters of pixels: see `likelihoods`.
             One that ends in a sigmoid gives probabilities or means.
         reconstruction_loss: str, a key of `likelihoods.LIKELIHOODS`.
@@ -63,6 +64,7 @@ class VAE(keras.Model):
         latent_dim: int, number of latent units.
         likelihood: the `Likelihood` of the pixels.
         prior: the prior of z: see `priors`.
+        latents: how z is drawn given an image: see `latents`.
         hidden_units: the `HiddenUnits` of the encoder.
         likelihood_weights: list of the weights that the likelihood has beside
             the decoder's: one or none.
@@ -107,7 +109,8 @@ class VAE(keras.Model):
         self._gives_pixels = gives == last_layer.PROBABILITIES
         self._is_exact = arithmetic >= arithmetic_lib.EXACT_LOSSES
         self._parameters = self._make_parameters(without_sigmoid)
-        self.hidden_units = HiddenUnits(encoder)
+        self.latents = latents.of(encoder, latent_dim)
+        self.hidden_units = HiddenUnits(self.latents.bottom_up)
         self.sampler = Sampler(name="sampler")
         self.beta = beta
         self.likelihood_weights = []
@@ -175,11 +178,17 @@ class VAE(keras.Model):
 
     def call(self, images, epsilon=None):
         """Returns reconstructions of `images`, same shape, in [0, 1]."""
-        z_mean, z_log_var = self.encoder(images)
-        return self.decode(self.sampler(z_mean, z_log_var, epsilon))
+        epsilon = self._noise(images, epsilon)
+        posterior = self.latents.posterior(
+            self.latents.bottom_up(images), epsilon
+        )
+        return self.decode(self.sampler(*posterior, epsilon))
 
     def encode(self, images):
         """Returns the posterior of images.
+
+        Of groups of latent units, that of each group where the groups above
+        are at their means.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
@@ -188,9 +197,16 @@ class VAE(keras.Model):
             (z_mean, z_log_var), each of shape (batch, latent_dim), in the
             precision that the encoder computes in.
         """
+        return self.latents.posterior(self.features(images))
+
+    def features(self, images):
+        """Returns what posteriors are made of, however many z are drawn.
+
+        Args:
+            images: as of `encode`.
+        """
         images = tf.cast(images, self.encoder.compute_dtype)
-        z_mean, z_log_var = self.encoder(images, training=False)
-        return z_mean, z_log_var
+        return self.latents.bottom_up(images, training=False)
 
     def decode(self, z):
         """Returns what latent vectors look like.
@@ -222,9 +238,8 @@ class VAE(keras.Model):
             and else one.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        return self._terms(
-            images, inputs, epsilon, self.encoder(inputs), self.components()
-        )
+        features = self.latents.bottom_up(inputs)
+        return self._terms(images, inputs, epsilon, features, self.components())
 
     def terms_and_fired(self, images, epsilon, components):
         """Returns what `terms` does, and which hidden units fired.
@@ -239,9 +254,9 @@ class VAE(keras.Model):
             shape (batch, units): see `HiddenUnits`.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        posterior, fired = self.hidden_units.encode(inputs)
+        features, fired = self.hidden_units.encode(inputs)
         return (
-            *self._terms(images, inputs, epsilon, posterior, components),
+            *self._terms(images, inputs, epsilon, features, components),
             fired,
         )
 
@@ -252,13 +267,17 @@ class VAE(keras.Model):
         """
         return self.prior.components()
 
-    def _terms(self, images, inputs, epsilon, posterior, components):
+    def _noise(self, images, epsilon):
+        """Returns epsilon, or noise from TensorFlow's global generator."""
+        if epsilon is None:
+            epsilon = tf.random.normal([tf.shape(images)[0], self.latent_dim])
+        return tf.cast(epsilon, self.encoder.compute_dtype)
+
+    def _terms(self, images, inputs, epsilon, features, components):
         if not self._is_exact:
             images = inputs
-        z_mean, z_log_var = posterior
-        if epsilon is None:
-            epsilon = tf.random.normal(tf.shape(z_mean))
-        epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
+        epsilon = self._noise(images, epsilon)
+        z_mean, z_log_var = self.latents.posterior(features, epsilon)
         z = self.sampler(z_mean, z_log_var, epsilon)
         z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
@@ -287,22 +306,22 @@ class VAE(keras.Model):
             images, self._parameters(z), *self.likelihood_weights
         )
 
-    def log_weights(self, images, z_mean, z_log_var, noise, components):
+    def log_weights(self, images, features, noise, components):
         """Returns the logarithms of importance weights, one an image.
 
         log p(x | z) + log p(z) - log q(z | x) of the z that noise makes.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
-            z_mean: tensor of shape (batch, latent_dim), of `encode`.
-            z_log_var: tensor of the same shape and dtype.
-            noise: tensor of the same shape, standard normal.
+            features: of the images: see `features`.
+            noise: tensor of shape (batch, latent_dim), standard normal.
             components: of the prior, as `components` gives them.
 
         Returns:
             float64 tensor of shape (batch,).
         """
         noise = tf.cast(noise, self.encoder.compute_dtype)
+        z_mean, z_log_var = self.latents.posterior(features, noise)
         z = self.sampler(z_mean, z_log_var, noise)
         reconstruction_loss = self.reconstruction_loss(images, z)
         z, z_log_var, noise = (

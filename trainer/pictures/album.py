@@ -55,8 +55,13 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
         "interpolations": lambda: grids.interpolation_rows(vae, images),
         "traversals": lambda: latent_space.traversal_rows(vae, images),
     }
-    active = latent_space.most_active_units(vae, images)[: grids.COLUMNS]
-    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
+    several = len(vae.latents.groups) > 1
+    row_names = {
+        "traversals": [
+            f"Group {group}, unit {unit}" if several else f"Unit {unit}"
+            for group, unit in latent_space.traversal_units(vae, images)
+        ]
+    }
     left_out = []
     if not vae.prior.kl_is_exact:
         left_out.append(

@@ -32,8 +32,30 @@ def most_active_units(vae, images):
     return np.argsort(-means.var(axis=0), kind="stable")
 
 
+def traversal_units(vae, images):
+    """Returns the latent units that traversals move, of each group as many.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: as of `most_active_units`.
+
+    Returns:
+        List of (group, unit), the most active ones of the top group first.
+        Groups count from 1, units from 0 over all groups.
+    """
+    active = most_active_units(vae, images)
+    groups = vae.latents.groups
+    found, start = [], 0
+    for number, size in enumerate(groups, 1):
+        of_group = active[(active >= start) & (active < start + size)]
+        most = grids.COLUMNS // len(groups)
+        found += [(number, int(unit)) for unit in of_group[:most]]
+        start += size
+    return found
+
+
 def traversal_rows(vae, images):
-    """Draws what single latent units do, the most active ones first.
+    """Draws what single latent units do: those of `traversal_units`.
 
     Each row moves one unit from -3 to 3 standard deviations of the prior
     around its mean; the others stay at the posterior mean of the first image.
@@ -45,7 +67,7 @@ def traversal_rows(vae, images):
     Returns:
         uint8 array of shape (rows x height, 10 x width, channels).
     """
-    units = most_active_units(vae, images)[: grids.COLUMNS]
+    units = [unit for _, unit in traversal_units(vae, images)]
     means = inference.encode(vae, images[:1])
     centres, deviations = vae.prior.moments()
     way = np.linspace(-_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS)

@@ -97,6 +97,7 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--free_bits=1", "--jit_compile=true"], "does not work with"),
         (["--free_bits=1", "--prior=vamp"], "needs the KL of each latent unit"),
         (["--prior_components=9"], "is for --prior=vamp"),
+        (["--prior=vamp", "--model=hierarchy"], "priors of their own"),
         (
             ["--precision=float64", "--mixed_precision=bfloat16"],
             "keeps float32 weights",
