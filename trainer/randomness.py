@@ -136,13 +136,14 @@ def chosen(seed, tag, count, size):
     Returns:
         int64 tensor of shape (count,).
     """
-    return tf.raw_ops.RandomIndexShuffle(
-        index=tf.range(count, dtype=tf.int64),
-        # The shuffle counts the low bits of a word only: see `shuffled`.
-        seed=tf.constant([seed, seed // 256, int(tag)], tf.int64),
-        max_index=tf.constant(size - 1, tf.int64),
-        rounds=_SHUFFLE_ROUNDS,
-    )
+    with tf.device("CPU:0"):
+        return tf.raw_ops.RandomIndexShuffle(
+            index=tf.range(count, dtype=tf.int64),
+            # The shuffle counts the low bits of a word only: see `shuffled`.
+            seed=tf.constant([seed, seed // 256, int(tag)], tf.int64),
+            max_index=tf.constant(size - 1, tf.int64),
+            rounds=_SHUFFLE_ROUNDS,
+        )
 
 
 def _order_words(seed, epoch, version):

@@ -70,4 +70,7 @@ def of(encoder, latent_dim):
             attribute `latents`.
         latent_dim: int.
     """
-    return getattr(encoder, "latents", None) or OneGroup(encoder, latent_dim)
+    found = getattr(encoder, "latents", None)
+    if isinstance(found, Groups):  # A user's may mean something else by it.
+        return found
+    return OneGroup(encoder, latent_dim)

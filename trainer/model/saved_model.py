@@ -12,7 +12,8 @@ def save_saved_model(vae, folder):
     It loads with `tf.saved_model.load`, without this package and without
     Keras. Signatures, with their inputs and outputs by name:
 
-    - `encode`: `images` -> `z_mean`, `z_log_var`, float32 (N, latent_dim).
+    - `encode`: `images` -> `z_mean`, `z_log_var`, float32 (N, latent_dim). Of
+      several groups of latent units each where those above are at their means.
     - `decode`: `z`, float32 (N, latent_dim) -> `images`, `pixels`.
     - `reconstruct`, which is also `serving_default`: `images` -> `images`,
       `pixels`, decoded from the posterior means.
