@@ -15,7 +15,6 @@ from trainer.runtime.command import quiet_tensorflow
 
 with quiet_tensorflow():
     import keras
-    import tensorflow as tf
 
     from trainer.config import TrainConfig
     from trainer.model.build import build_vae
@@ -111,7 +110,13 @@ def of_models(encoder, decoder):
             *_layers(encoder, input_is_trained=False),
             *_layers(decoder, input_is_trained=True),
         ),
-        parameters=encoder.count_params() + decoder.count_params(),
+        parameters=sum(
+            math.prod(weight.shape)
+            for weight in {
+                id(weight): weight
+                for weight in (*encoder.weights, *decoder.weights)
+            }.values()
+        ),
     )
 
 
@@ -147,22 +152,41 @@ def _layers(model, input_is_trained):
         if isinstance(operation, keras.layers.InputLayer):
             is_trained[operation] = input_is_trained
             continue
+        node = _node_within(operation, is_trained)
         before = any(
             is_trained[value._keras_history.operation]
-            for value in tf.nest.flatten(operation.input)
+            for value in node.input_tensors
         )
         weights = getattr(operation, "trainable_weights", ())
         is_trained[operation] = before or bool(weights)
         if isinstance(operation, _KINDS):
-            yield _of_layer(operation, needs_data_gradient=before)
+            yield _of_layer(operation, node, needs_data_gradient=before)
 
 
-def _of_layer(layer, needs_data_gradient):
+def _node_within(operation, known):
+    """Returns the call of an operation in a model, of which it may have many.
+
+    Args:
+        operation: a Keras operation.
+        known: the operations of the model before it.
+    """
+    return next(
+        node
+        for node in operation._inbound_nodes
+        if all(
+            value._keras_history.operation in known
+            for value in node.input_tensors
+        )
+    )
+
+
+def _of_layer(layer, node, needs_data_gradient):
     positions, taps = 1, 1
-    inputs, outputs = layer.input.shape[-1], layer.output.shape[-1]
+    (taken,), (given,) = node.input_tensors, node.output_tensors
+    inputs, outputs = taken.shape[-1], given.shape[-1]
     if not isinstance(layer, keras.layers.Dense):
         is_transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-        small = layer.input if is_transposed else layer.output
+        small = taken if is_transposed else given
         positions = math.prod(small.shape[1:-1])
         taps = math.prod(layer.kernel_size)
     return Layer(

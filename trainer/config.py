@@ -183,7 +183,8 @@ class TrainConfig:
     model: str = setting(
         "notebook",
         "notebook: two convolutions and 16 hidden units; mlp: gated dense "
-        "layers; conv: residual blocks, for pictures; or a function of yours, "
+        "layers; conv: residual blocks, for pictures; hierarchy: the same with "
+        "groups of latent units; or a function of yours, "
         "package.module:function. With --help, its options are listed",
         group="Model and objective",
         role="mathematics",
@@ -249,6 +250,26 @@ class TrainConfig:
         role="mathematics",
         not_tuned=_OTHER_LOSS,
         choices=("none", "dynamic"),
+    )
+    prior: str = setting(
+        "standard",
+        "standard: N(0, 1) in each latent unit; vamp: the mean posterior of "
+        "--prior_components trained images (VampPrior), whose KL is estimated "
+        "from one sample",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="one KL is exact and the other an estimate; compare the best "
+        "of each by log p(x), with vae-evaluate",
+        choices=("standard", "vamp"),
+    )
+    prior_components: int = setting(
+        contradictions.PRIOR_COMPONENTS,
+        "pseudo-inputs of --prior=vamp; a step encodes them beside its batch",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="",
+        minimum=1,
+        maximum=65536,
     )
     beta: float = setting(
         1.0,

@@ -2,6 +2,9 @@
 
 from trainer.errors import ConfigError
 
+# Of a VampPrior, as in the experiments of Tomczak & Welling 2018.
+PRIOR_COMPONENTS = 500
+
 
 def refuse(config):
     """Refuses a config whose settings contradict each other.
@@ -50,6 +53,25 @@ def refuse(config):
             f"--mixed_precision={config.mixed_precision} keeps float32 "
             f"weights, but --precision={config.precision} was given; leave "
             "one of them out."
+        )
+    if config.prior == "standard" and (
+        config.prior_components != PRIOR_COMPONENTS
+    ):
+        raise ConfigError(
+            f"--prior_components={config.prior_components} is for "
+            "--prior=vamp; leave one of them out."
+        )
+    if config.prior == "vamp" and config.model == "hierarchy":
+        raise ConfigError(
+            "--prior=vamp mixes the posteriors of one group of latent units, "
+            "but --model=hierarchy has several, with priors of their own; "
+            "leave one of them out."
+        )
+    if config.prior == "vamp" and config.free_bits > 0:
+        raise ConfigError(
+            f"--free_bits={config.free_bits} needs the KL of each latent unit, "
+            "but --prior=vamp gives one of all units together; leave one of "
+            "them out."
         )
     if config.free_bits > 0 and config.jit_compile == "true":
         # The clamp needs an all-reduce in the middle of the step, and

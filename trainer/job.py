@@ -24,7 +24,7 @@ from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.open import open_to_write
-from trainer.model import averages, build as build_lib, export
+from trainer.model import averages, build as build_lib, export, priors
 from trainer.patience import Patience, losses_of
 from trainer.pictures import picture_files
 from trainer.runtime import platform
@@ -223,6 +223,7 @@ def _prepare_to_lead(session, job, start, damaged):
     if job.exists:
         job.check_resume(data, jit_compile)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
+    priors.check_components(config, len(data.train_images))
     if session.peers:
         session.peers.tell(
             "data", _fingerprint(model, data, jit_compile, cluster)

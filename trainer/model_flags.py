@@ -10,6 +10,7 @@ BUILT_IN = {
     "notebook": "trainer.model.notebook",
     "mlp": "trainer.model.mlp",
     "conv": "trainer.model.conv",
+    "hierarchy": "trainer.model.hierarchy",
 }
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -29,6 +29,8 @@ class Tag(enum.IntEnum):
     WEIGHTS = 5
     BINARIZE = 6
     IMPORTANCE_NOISE = 7
+    PSEUDO_INPUTS = 8
+    PRIOR_COMPONENT = 9
 
 
 def normal(seed, tag, row, position, count, width):
@@ -120,6 +122,28 @@ def shuffled(positions, seed, epoch, size, version=arithmetic.NEWEST):
         max_index=tf.constant(size - 1, tf.int64),
         rounds=_SHUFFLE_ROUNDS,
     )
+
+
+def chosen(seed, tag, count, size):
+    """Returns `count` of the integers below `size`, none twice.
+
+    Args:
+        seed: int, the job's seed.
+        tag: a `Tag`.
+        count: int, at most `size`.
+        size: int.
+
+    Returns:
+        int64 tensor of shape (count,).
+    """
+    with tf.device("CPU:0"):
+        return tf.raw_ops.RandomIndexShuffle(
+            index=tf.range(count, dtype=tf.int64),
+            # The shuffle counts the low bits of a word only: see `shuffled`.
+            seed=tf.constant([seed, seed // 256, int(tag)], tf.int64),
+            max_index=tf.constant(size - 1, tf.int64),
+            rounds=_SHUFFLE_ROUNDS,
+        )
 
 
 def _order_words(seed, epoch, version):

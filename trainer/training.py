@@ -17,7 +17,7 @@ from trainer.distributed.calls import Calls, Workers
 from trainer.errors import DataError
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
-from trainer.model import averages, optimizer as optimizer_lib
+from trainer.model import averages, optimizer as optimizer_lib, priors
 from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps
 from trainer.model.vae import VAE
@@ -152,7 +152,15 @@ def build(session, cluster, data, jit_compile, arithmetic, start, model_for):
     vae = model_for(tuple(data.image_shape))
     with cluster.strategy.scope():
         optimizer = optimizer_lib.make(config, schedule)
-        optimizer_lib.build(optimizer, weights_of(vae))
+        optimizer_lib.build(
+            optimizer, weights_of(vae), vae.prior.weights.values()
+        )
+        if config.prior == "vamp" and not start.step:
+            vae.prior.pseudo_inputs.assign(
+                priors.first_pseudo_inputs(
+                    config.seed, data.train_images, config.prior_components
+                )
+            )
         if start.step:
             checkpoint_lib.assign(
                 variables_of(vae, optimizer),

@@ -20,6 +20,8 @@ MATHEMATICS = (
     "initial_units",
     "reconstruction_loss",
     "binarize",
+    "prior",
+    "prior_components",
     "beta",
     "kl_warmup_epochs",
     "free_bits",
@@ -67,6 +69,7 @@ TUNABLE = (
     "learning_rate_schedule",
     "max_steps",
     "mixed_precision",
+    "prior_components",
     "warmup_steps",
     "weight_decay",
 )

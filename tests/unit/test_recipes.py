@@ -76,16 +76,21 @@ def test_a_long_gradient_is_cut_as_a_whole(clip_norm, expected):
     assert np.linalg.norm(gradient) == pytest.approx(expected)
 
 
-def test_kernels_decay_and_biases_do_not():
+def test_kernels_decay_and_biases_and_pseudo_inputs_do_not():
     import keras
 
-    weights = [kernel(), keras.Variable(np.ones(2, np.float32), name="bias")]
+    weights = [
+        kernel(),
+        keras.Variable(np.ones(2, np.float32), name="bias"),
+        keras.Variable(np.ones([2, 2, 2, 1], np.float32), name="pseudo_inputs"),
+    ]
     config = TrainConfig(weight_decay=0.5, learning_rate=0.1)
     optimizer = optimizer_lib.make(config, SCHEDULE)
-    optimizer_lib.build(optimizer, weights)
-    optimizer.apply([tf.zeros([2, 2]), tf.zeros([2])], weights)
+    optimizer_lib.build(optimizer, weights, images=weights[2:])
+    optimizer.apply([tf.zeros(weight.shape) for weight in weights], weights)
     np.testing.assert_allclose(weights[0].numpy(), 0.95, rtol=1e-6)
-    np.testing.assert_array_equal(weights[1].numpy(), 1)
+    for weight in weights[1:]:
+        np.testing.assert_array_equal(weight.numpy(), 1)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

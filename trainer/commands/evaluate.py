@@ -82,9 +82,10 @@ def _evaluate(flags, stop, console):
         # After the table: it is not lost where nothing can be written.
         files.write_json(job.evaluation_path, figures)
         publish_file(job, job.evaluation_path)
+        units = figures["kl_of_units"]
         console.line(
-            f"The same in {job.location}/{job.evaluation_path.name}, with the "
-            "KL of every unit."
+            f"The same in {job.location}/{job.evaluation_path.name}"
+            f"{'' if units is None else ', with the KL of every unit'}."
         )
 
 

@@ -37,6 +37,13 @@ def _parse(arguments):
         maximum=_MOST_ROWS,
     )
     flags.add(
+        "temperature",
+        1.0,
+        "by what the standard deviations of the prior are multiplied for the "
+        "grid; below 1 its images are more alike and more typical",
+        minimum=0,
+    )
+    flags.add(
         "format",
         "png",
         "npy: NumPy arrays, uint8 of shape (rows, columns, height, width)",
@@ -69,7 +76,15 @@ def _generate(parsed, stop, console):
         stop.check()
         data = trained.data(console, stop)
         stop.check()
-        drawn = album.draw(trained, data, rows, seed, console, stop)
+        drawn = album.draw(
+            trained,
+            data,
+            rows,
+            seed,
+            console,
+            stop,
+            flags["temperature"].value,
+        )
         stop.check()
         job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"

@@ -33,9 +33,12 @@ class Evaluation:
             components of the posterior means with a variance above
             `ACTIVE_VARIANCE`, where there are at most 512 latent units, and
             `dead_units`, the hidden units that no image makes fire, where the
-            encoder has any that can be seen.
+            encoder has any that can be seen. Where there are several groups
+            of latent units, also `kl_group_1`, the KL of the top one, and so
+            on.
         kl_of_units: float64 array of shape (latent_dim,): each unit's mean KL
-            divergence, in nats; their sum is `kl_loss`.
+            divergence, in nats; their sum is `kl_loss`. None where the prior
+            gives the units no KL of their own.
         variance_of_units: float64 array of shape (latent_dim,): the variance
             of each unit's posterior mean.
         dead_units: dict of int, dead hidden units by layer.
@@ -45,7 +48,7 @@ class Evaluation:
     """
 
     metrics: dict
-    kl_of_units: np.ndarray
+    kl_of_units: np.ndarray | None
     variance_of_units: np.ndarray
     dead_units: dict = dataclasses.field(default_factory=dict)
     hidden_units: dict = dataclasses.field(default_factory=dict)
@@ -78,6 +81,8 @@ class Evaluator:
 
     def __init__(self, vae, config, strategy, images, workers, parts=1):
         self._config = config
+        self._kl_is_exact = vae.prior.kl_is_exact
+        self._groups = vae.latents.groups
         self._hidden_units = vae.hidden_units
         self._count = len(images)
         batches, self._batch_count = order.test_batches(
@@ -100,10 +105,7 @@ class Evaluator:
             InterruptedJobError: the stop signal came. A further run would
                 begin where this one broke off, and round otherwise.
         """
-        sums = tf.zeros(
-            [sum(_sizes(self._config.latent_dim, len(self._hidden_units)))],
-            tf.float64,
-        )
+        sums = tf.zeros([sum(self._sizes())], tf.float64)
         done = 0
         while done < self._batch_count:
             count = self._calls.size(self._batch_count - done)
@@ -112,16 +114,23 @@ class Evaluator:
             advance(count * self._config.batch_size)
         return self._evaluation(sums.numpy() / self._count)
 
+    def _sizes(self):
+        """Returns how many sums there are of each kind."""
+        units = self._config.latent_dim
+        parts = units if self._kl_is_exact else 1
+        products = units**2 if units <= _MOST_UNITS_WITH_DIRECTIONS else 0
+        hidden_units = len(self._hidden_units)
+        return 1, parts, units, units, 1, products, hidden_units
+
     def _evaluation(self, means):
         units = self._config.latent_dim
-        sizes = _sizes(units, len(self._hidden_units))
-        reconstruction, kl_of_units, mean, mean_square, square, *others = (
-            np.split(means, np.cumsum(sizes)[:-1])
+        reconstruction, kl_parts, mean, mean_square, square, *others = np.split(
+            means, np.cumsum(self._sizes())[:-1]
         )
         products, fired = others
         reconstruction = float(reconstruction[0])
         variance = mean_square - np.square(mean)
-        kl = float(kl_of_units.sum())
+        kl = float(kl_parts.sum())
         metrics = {
             "total_loss": reconstruction + self._config.beta * kl,
             "reconstruction_loss": reconstruction,
@@ -135,6 +144,7 @@ class Evaluator:
             metrics["active_directions"] = int(
                 np.count_nonzero(variances > ACTIVE_VARIANCE)
             )
+        metrics |= self._kl_of_groups(kl_parts)
         dead = self._hidden_units.dead(fired > 0)
         if dead:
             metrics["dead_units"] = sum(dead.values())
@@ -144,12 +154,21 @@ class Evaluator:
             elbo_error = math.sqrt(elbo_variance / (self._count - 1))
         return Evaluation(
             metrics,
-            kl_of_units,
+            kl_parts if self._kl_is_exact else None,
             variance,
             dead,
             self._hidden_units.layers,
             elbo_error,
         )
+
+    def _kl_of_groups(self, kl_parts):
+        if len(self._groups) == 1:
+            return {}
+        ends = np.cumsum(self._groups)
+        return {
+            f"kl_group_{number}": float(part.sum())
+            for number, part in enumerate(np.split(kl_parts, ends[:-1]), 1)
+        }
 
 
 def has_collapsed(row, latent_dim):
@@ -200,17 +219,13 @@ def collapse_message(row, config, dead_layers=()):
             f"{config.kl_warmup_epochs:g}), a lower --learning_rate (now "
             f"{config.learning_rate:g}), or --model=conv."
         )
-    return (
+    advice = (
         f"{phrase} Try --kl_warmup_epochs=2 or more (now "
-        f"{config.kl_warmup_epochs:g}), a lower --beta (now {config.beta:g}), "
-        f"or --free_bits=0.05 (now {config.free_bits:g})."
+        f"{config.kl_warmup_epochs:g}), a lower --beta (now {config.beta:g})"
     )
-
-
-def _sizes(latent_dim, hidden_units):
-    """Returns how many sums there are of each kind."""
-    products = latent_dim**2 if latent_dim <= _MOST_UNITS_WITH_DIRECTIONS else 0
-    return 1, latent_dim, latent_dim, latent_dim, 1, products, hidden_units
+    if config.prior == "vamp":  # Free bits are of units.
+        return f"{advice}, or --prior=standard."
+    return f"{advice}, or --free_bits=0.05 (now {config.free_bits:g})."
 
 
 def _make_sum_batches(vae, config, strategy, parts):
@@ -218,14 +233,14 @@ def _make_sum_batches(vae, config, strategy, parts):
 
     It takes an iterator, a count, a proposal and the sums up to now, and
     returns the sums and what all workers agreed on. The sums are over
-    images, float64: reconstruction loss, KL by unit, posterior means and their
-    squares, the square of the reconstruction loss + KL, the products of the
-    means with each other, and how often each hidden unit fired. Batches are
-    added one by one, so that the rounding does not depend on how many a call
-    takes.
+    images, float64: reconstruction loss, parts of the KL, posterior means and
+    their squares, the square of the reconstruction loss + KL, the products of
+    the means with each other, and how often each hidden unit fired. Batches
+    are added one by one, so that the rounding does not depend on how many a
+    call takes.
     """
 
-    def replica_sums(batch):
+    def replica_sums(batch, components):
         images = tf.cast(batch["images"], config.precision) / 255
         noise = randomness.normal(
             config.seed,
@@ -236,23 +251,27 @@ def _make_sum_batches(vae, config, strategy, parts):
             width=config.latent_dim,
         )
         return sum_of_parts(
-            weighted_sums, parts, images, noise, batch["weights"]
+            functools.partial(weighted_sums, components),
+            parts,
+            images,
+            noise,
+            batch["weights"],
         )
 
-    def weighted_sums(images, noise, weights):
-        reconstruction, kl_of_units, z_mean, fired = (
+    def weighted_sums(components, images, noise, weights):
+        reconstruction, kl_parts, z_mean, fired = (
             tf.cast(value, tf.float64)
-            for value in vae.terms_and_fired(images, noise)
+            for value in vae.terms_and_fired(images, noise, components)
         )
         weigh = weights[:, tf.newaxis]
-        bound = reconstruction + tf.reduce_sum(kl_of_units, axis=1)
+        bound = reconstruction + tf.reduce_sum(kl_parts, axis=1)
         products = tf.zeros([0], tf.float64)
         if config.latent_dim <= _MOST_UNITS_WITH_DIRECTIONS:
             products = tf.matmul(weigh * z_mean, z_mean, transpose_a=True)
         return tf.concat(
             [
                 [tf.reduce_sum(weights * reconstruction)],
-                tf.reduce_sum(weigh * kl_of_units, axis=0),
+                tf.reduce_sum(weigh * kl_parts, axis=0),
                 tf.reduce_sum(weigh * z_mean, axis=0),
                 tf.reduce_sum(weigh * tf.square(z_mean), axis=0),
                 [tf.reduce_sum(weights * tf.square(bound))],
@@ -265,8 +284,11 @@ def _make_sum_batches(vae, config, strategy, parts):
     @tf.function
     def sum_batches(iterator, count, proposal, sums):
         agreed = agree(strategy, proposal)
+        components = strategy.run(vae.components)
         for _ in tf.range(count):
-            per_replica = strategy.run(replica_sums, args=(next(iterator),))
+            per_replica = strategy.run(
+                replica_sums, args=(next(iterator), components)
+            )
             sums += strategy.reduce("SUM", per_replica, axis=None)
         return sums, agreed
 

@@ -127,7 +127,8 @@ def _make_add_samples(vae, config, image_shape):
     )
     def add_samples(count, proposal, images, first_image, first_page, log_sum):
         images = tf.cast(images, vae.encoder.variable_dtype) / 255
-        z_mean, z_log_var = vae.encode(images)
+        features = vae.features(images)
+        components = vae.components()
         for page in first_page + tf.range(tf.cast(count, tf.int64)):
             noise = randomness.normal(
                 config.seed,
@@ -137,7 +138,7 @@ def _make_add_samples(vae, config, image_shape):
                 count=tf.shape(images)[0],
                 width=config.latent_dim,
             )
-            log_weight = vae.log_weights(images, z_mean, z_log_var, noise)
+            log_weight = vae.log_weights(images, features, noise, components)
             # log(exp(a) + exp(b)), whatever their size.
             log_sum = tf.maximum(log_sum, log_weight) + tf.math.softplus(
                 -tf.abs(log_sum - log_weight)

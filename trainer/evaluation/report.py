@@ -11,7 +11,7 @@ from trainer.distributed.calls import Workers
 from trainer.evaluation import log_likelihood as log_likelihood_lib
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir.record import versions
-from trainer.model import inference, likelihoods
+from trainer.model import inference, likelihoods, priors
 
 # Images looked at together.
 _PIECE = 1000
@@ -83,7 +83,14 @@ def figures(vae, config, data, samples, repeats, console, stop):
             vae.likelihood, elbo, log_likelihood, values
         ),
         **_classifiers(vae, config, data, console, stop),
-        "kl_of_units": evaluation.kl_of_units.tolist(),
+        "latent_units": config.latent_dim,
+        "latent_groups": list(vae.latents.groups),
+        "kl": priors.description(vae.prior),
+        "kl_of_units": (
+            evaluation.kl_of_units.tolist()
+            if evaluation.kl_of_units is not None
+            else None
+        ),
         "dead_units": {
             name: {"dead": evaluation.dead_units[name], "units": units}
             for name, units in evaluation.hidden_units.items()
@@ -219,8 +226,17 @@ def _rows(figures):
     yield (
         "kl_loss",
         f"{metrics['kl_loss']:.4f}",
-        "of the posterior from the prior",
+        "of the posterior from the prior"
+        + ("" if figures["kl"] == priors.EXACT else f", {figures['kl']}"),
     )
+    groups = figures["latent_groups"]
+    for number, units in enumerate(groups, 1) if len(groups) > 1 else ():
+        where = "given those above" if number > 1 else "the top ones"
+        yield (
+            f"kl_group_{number}",
+            f"{metrics[f'kl_group_{number}']:.4f}",
+            f"of {units} latent units, {where}",
+        )
     yield (
         "ELBO",
         _with_error(figures["elbo"], figures["elbo_error"]),
@@ -243,16 +259,16 @@ def _rows(figures):
             f"{bits:.4f}",
             "the same for each channel of a pixel",
         )
-    kl = sorted(figures["kl_of_units"], reverse=True)
+    units = figures["latent_units"]
     yield (
         "active_units",
-        f"{metrics['active_units']} of {len(kl)}",
+        f"{metrics['active_units']} of {units}",
         "whose posterior mean has a variance above 0.01",
     )
     if (directions := metrics.get("active_directions")) is not None:
         yield (
             "active_directions",
-            f"{directions} of {len(kl)}",
+            f"{directions} of {units}",
             "principal components of the means with such a variance",
         )
     for layer, dead in figures["dead_units"].items():
@@ -261,14 +277,8 @@ def _rows(figures):
             f"{dead['dead']} of {dead['units']}",
             "hidden units that no test image makes fire",
         )
-    largest, rest = kl[:_LARGEST_UNITS], kl[_LARGEST_UNITS:]
-    yield (
-        f"KL of {len(largest)} units",
-        f"{sum(largest):.4f}",
-        "the largest: " + " ".join(f"{value:.2f}" for value in largest),
-    )
-    if rest:
-        yield f"KL of the other {len(rest)}", f"{sum(rest):.4f}", "together"
+    if figures["kl_of_units"] is not None:
+        yield from _rows_of_units(figures["kl_of_units"])
     if found := figures["linear_probe"]:
         yield (
             "linear probe",
@@ -281,6 +291,18 @@ def _rows(figures):
             _with_error(found["accuracy"], found["error"]),
             "accuracy of their vote, among the training images",
         )
+
+
+def _rows_of_units(kl_of_units):
+    kl = sorted(kl_of_units, reverse=True)
+    largest, rest = kl[:_LARGEST_UNITS], kl[_LARGEST_UNITS:]
+    yield (
+        f"KL of {len(largest)} units",
+        f"{sum(largest):.4f}",
+        "the largest: " + " ".join(f"{value:.2f}" for value in largest),
+    )
+    if rest:
+        yield f"KL of the other {len(rest)}", f"{sum(rest):.4f}", "together"
 
 
 def _with_error(value, error):

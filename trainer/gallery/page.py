@@ -44,8 +44,9 @@ _PICTURES = {
     ),
     "traversals": (
         "Latent traversals",
-        "Each row moves one latent unit from -3 to 3, the most active first; "
-        "the others stay at the posterior mean of the first test image.",
+        "Each row moves one latent unit from -3 to 3 standard deviations of "
+        "the prior, the most active first; the others stay at the posterior "
+        "mean of the first test image.",
     ),
 }
 
@@ -118,7 +119,10 @@ def _tiles(trained, rows):
     figures = {
         f"{row['split'].capitalize()} loss": (f"{row['total_loss']:.2f}", ""),
         "Reconstruction": (f"{row['reconstruction_loss']:.2f}", ""),
-        "KL divergence": (f"{row['kl_loss']:.2f}", "nats"),
+        "KL divergence": (
+            f"{row['kl_loss']:.2f}",
+            "nats, an estimate" if "kl" in row else "nats",
+        ),
         "Active units": (row["active_units"], f"of {units}"),
     }
     if "active_directions" in row:

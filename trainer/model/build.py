@@ -97,6 +97,9 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
             arithmetic=arithmetic,
             image_shape=image_shape,
             latent_dim=config.latent_dim,
+            prior_components=(
+                config.prior_components if config.prior == "vamp" else 0
+            ),
             name="vae",
         )
     finally:

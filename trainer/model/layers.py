@@ -20,24 +20,14 @@ def pixels(x, image_shape):
     return keras.layers.Activation("sigmoid", name="decoder_pixels")(x)
 
 
-def convolution(x, channels, size, name, seed, **kwargs):
-    """A convolution of same padding whose first kernel is a function of seed.
+def glorot(seed, name):
+    """Returns the first weights of a layer, a function of seed and name.
 
     Args:
-        x: tensor of shape (batch, height, width, any).
-        channels: int, of the result.
-        size: int, height and width of the kernel.
-        name: str, of the layer.
         seed: int, of the model.
-        **kwargs: of `keras.layers.Conv2D`.
+        name: str, of the layer.
     """
-    kwargs.setdefault(
-        "kernel_initializer",
-        keras.initializers.GlorotUniform(layer_seed(seed, name)),
-    )
-    return keras.layers.Conv2D(
-        channels, size, padding="same", name=name, **kwargs
-    )(x)
+    return keras.initializers.GlorotUniform(layer_seed(seed, name))
 
 
 def dense(x, units, name, seed, **kwargs):
@@ -50,8 +40,5 @@ def dense(x, units, name, seed, **kwargs):
         seed: int, of the model.
         **kwargs: of `keras.layers.Dense`.
     """
-    kwargs.setdefault(
-        "kernel_initializer",
-        keras.initializers.GlorotUniform(layer_seed(seed, name)),
-    )
+    kwargs.setdefault("kernel_initializer", glorot(seed, name))
     return keras.layers.Dense(units, name=name, **kwargs)(x)

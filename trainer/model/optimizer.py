@@ -136,11 +136,18 @@ def make(config, schedule):
     )
 
 
-def build(optimizer, weights):
-    """Builds an `Adam` on weights, of which kernels alone decay."""
+def build(optimizer, weights, images=()):
+    """Builds an `Adam` on weights, of which kernels alone decay.
+
+    Args:
+        optimizer: of `make`.
+        weights: list of variables.
+        images: those of them that are images: pseudo-inputs.
+    """
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(
             [weight for weight in weights if len(weight.shape) < 2]
+            + list(images)
         )
     optimizer.build(weights)
 

@@ -12,7 +12,8 @@ def save_saved_model(vae, folder):
     It loads with `tf.saved_model.load`, without this package and without
     Keras. Signatures, with their inputs and outputs by name:
 
-    - `encode`: `images` -> `z_mean`, `z_log_var`, float32 (N, latent_dim).
+    - `encode`: `images` -> `z_mean`, `z_log_var`, float32 (N, latent_dim). Of
+      several groups of latent units each where those above are at their means.
     - `decode`: `z`, float32 (N, latent_dim) -> `images`, `pixels`.
     - `reconstruct`, which is also `serving_default`: `images` -> `images`,
       `pixels`, decoded from the posterior means.
@@ -44,6 +45,8 @@ def save_saved_model(vae, folder):
 def _signatures(vae):
     """Returns a traced function for each signature, by name."""
     images_spec = tf.TensorSpec((None, *vae.image_shape), tf.uint8, "images")
+    # As constants: a server need not encode the pseudo-inputs of a prior.
+    components = [tf.constant(part.numpy()) for part in vae.components()]
     z_spec = tf.TensorSpec((None, vae.latent_dim), tf.float32, "z")
     count_spec = tf.TensorSpec((), tf.int32, "count")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
@@ -78,13 +81,13 @@ def _signatures(vae):
     @tf.function(input_signature=[count_spec, seed_spec])
     def generate(count, seed):
         return decoded(
-            randomness.normal(
+            vae.prior.draw(
                 tf.cast(seed, tf.int64),
                 randomness.Tag.PICTURES,
                 row=0,
                 position=0,
                 count=count,
-                width=vae.latent_dim,
+                components=components,
             )
         )
 

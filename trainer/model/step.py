@@ -46,27 +46,27 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     """
     strategy = cluster.strategy
     weights = weights_of(vae)
-    # The clamp of free bits needs the whole batch in the middle of the step.
-    parts = 1 if config.free_bits else cluster.parts
+    # The clamp of free bits needs the whole batch in the middle of the step;
+    # and each part of a batch would encode the pseudo-inputs of a prior.
+    needs_whole = config.free_bits or vae.prior.weights
+    parts = 1 if needs_whole else cluster.parts
     warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
     dtype = tf.as_dtype(config.precision)
 
     def forward_and_backward(images, noise, kl_weight):
         """Losses and gradients of these images' share of the batch mean."""
         with tf.GradientTape() as tape:
-            reconstruction, kl_of_units, _ = vae.terms(images, noise)
-            kl = tf.reduce_sum(kl_of_units, axis=1)
+            reconstruction, kl_parts, _ = vae.terms(images, noise)
+            kl = tf.reduce_sum(kl_parts, axis=1)
             penalty = kl
             if config.free_bits:
-                sum_of_units = tf.stop_gradient(
-                    tf.reduce_sum(kl_of_units, axis=0)
-                )
+                sum_of_units = tf.stop_gradient(tf.reduce_sum(kl_parts, axis=0))
                 replicas = tf.distribute.get_replica_context()
                 mean_of_units = (
                     replicas.all_reduce("SUM", sum_of_units) / config.batch_size
                 )
                 penalty = objective.free_bits_kl(
-                    kl_of_units, mean_of_units, config.free_bits
+                    kl_parts, mean_of_units, config.free_bits
                 )
             total = reconstruction + kl_weight * penalty
             # Summed, over the *global* batch: gradients are summed over

@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
-from trainer.model import last_layer, likelihoods, objective
+from trainer.model import last_layer, latents, likelihoods, priors
+from trainer.model.fit_checks import check_pair, checked_images
 from trainer.model.hidden_units import HiddenUnits
 
 
@@ -43,7 +44,8 @@ class VAE(keras.Model):
     a ValueError or, of pixels out of range, an InvalidArgumentError.
 
     Args:
-        encoder: model from images to [z_mean, z_log_var].
+        encoder: model from images to [z_mean, z_log_var]; one with groups of
+            latent units takes noise too: see `latents`.
         decoder: model from z to the parameters of pixels: see `likelihoods`.
             One that ends in a sigmoid gives probabilities or means.
         reconstruction_loss: str, a key of `likelihoods.LIKELIHOODS`.
@@ -52,12 +54,17 @@ class VAE(keras.Model):
         image_shape: (height, width, channels); None to take that of the input
             of a functional encoder.
         latent_dim: int; None to take that of a functional decoder.
+        prior_components: int, K: p(z) is a VampPrior of so many pseudo-inputs,
+            `prior.pseudo_inputs`, which begin as zeros; assign K images to it
+            before training. 0 for a standard normal prior.
         **kwargs: of `keras.Model`.
 
     Attributes:
         image_shape: (height, width, channels).
         latent_dim: int, number of latent units.
         likelihood: the `Likelihood` of the pixels.
+        prior: the prior of z: see `priors`.
+        latents: how z is drawn given an image: see `latents`.
         hidden_units: the `HiddenUnits` of the encoder.
         likelihood_weights: list of the weights that the likelihood has beside
             the decoder's: one or none.
@@ -76,6 +83,7 @@ class VAE(keras.Model):
         arithmetic=arithmetic_lib.NEWEST,
         image_shape=None,
         latent_dim=None,
+        prior_components=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -83,7 +91,7 @@ class VAE(keras.Model):
         # XLA drops the check of the pixels.
         self.supports_jit = False
         if image_shape is None or latent_dim is None:
-            _check_pair(encoder, decoder)
+            check_pair(encoder, decoder)
             image_shape = encoder.input_shape[1:]
             (latent_dim,) = decoder.input_shape[1:]
         self.image_shape = tuple(image_shape)
@@ -101,7 +109,8 @@ class VAE(keras.Model):
         self._gives_pixels = gives == last_layer.PROBABILITIES
         self._is_exact = arithmetic >= arithmetic_lib.EXACT_LOSSES
         self._parameters = self._make_parameters(without_sigmoid)
-        self.hidden_units = HiddenUnits(encoder)
+        self.latents = latents.of(encoder, latent_dim)
+        self.hidden_units = HiddenUnits(self.latents.bottom_up)
         self.sampler = Sampler(name="sampler")
         self.beta = beta
         self.likelihood_weights = []
@@ -117,6 +126,15 @@ class VAE(keras.Model):
             )
             self.likelihood_weights = [weight]
             setattr(self, self.likelihood.weight, weight)
+        self.prior = priors.StandardNormal(latent_dim)
+        if prior_components:
+            pseudo_inputs = self.add_weight(
+                shape=(prior_components, *self.image_shape),
+                initializer="zeros",
+                dtype=encoder.variable_dtype,
+                name="pseudo_inputs",
+            )
+            self.prior = priors.VampPrior(encoder, pseudo_inputs, latent_dim)
         self.total_loss_tracker = keras.metrics.Mean(name="total_loss")
         self.reconstruction_loss_tracker = keras.metrics.Mean(
             name="reconstruction_loss"
@@ -160,11 +178,17 @@ class VAE(keras.Model):
 
     def call(self, images, epsilon=None):
         """Returns reconstructions of `images`, same shape, in [0, 1]."""
-        z_mean, z_log_var = self.encoder(images)
-        return self.decode(self.sampler(z_mean, z_log_var, epsilon))
+        epsilon = self._noise(images, epsilon)
+        posterior = self.latents.posterior(
+            self.latents.bottom_up(images), epsilon
+        )
+        return self.decode(self.sampler(*posterior, epsilon))
 
     def encode(self, images):
         """Returns the posterior of images.
+
+        Of groups of latent units, that of each group where the groups above
+        are at their means.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
@@ -173,9 +197,16 @@ class VAE(keras.Model):
             (z_mean, z_log_var), each of shape (batch, latent_dim), in the
             precision that the encoder computes in.
         """
+        return self.latents.posterior(self.features(images))
+
+    def features(self, images):
+        """Returns what posteriors are made of, however many z are drawn.
+
+        Args:
+            images: as of `encode`.
+        """
         images = tf.cast(images, self.encoder.compute_dtype)
-        z_mean, z_log_var = self.encoder(images, training=False)
-        return z_mean, z_log_var
+        return self.latents.bottom_up(images, training=False)
 
     def decode(self, z):
         """Returns what latent vectors look like.
@@ -201,33 +232,52 @@ class VAE(keras.Model):
             epsilon: noise of shape (batch, latent_dim), or None for random.
 
         Returns:
-            (reconstruction_loss, kl_of_units, z_mean) of shapes (batch,),
-            (batch, latent_dim) and (batch, latent_dim), in the precision of
-            the weights.
+            (reconstruction_loss, kl, z_mean) of shapes (batch,), (batch,
+            parts) and (batch, latent_dim), in the precision of the weights.
+            The KL has a part for each latent unit where the prior's is exact,
+            and else one.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        return self._terms(images, inputs, epsilon, *self.encoder(inputs))
+        features = self.latents.bottom_up(inputs)
+        return self._terms(images, inputs, epsilon, features, self.components())
 
-    def terms_and_fired(self, images, epsilon):
+    def terms_and_fired(self, images, epsilon, components):
         """Returns what `terms` does, and which hidden units fired.
 
         Args:
             images: as of `terms`.
             epsilon: as of `terms`.
+            components: of the prior, as `components` gives them.
 
         Returns:
-            (reconstruction_loss, kl_of_units, z_mean, fired), the last a bool
-            tensor of shape (batch, units): see `HiddenUnits`.
+            (reconstruction_loss, kl, z_mean, fired), the last a bool tensor of
+            shape (batch, units): see `HiddenUnits`.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        posterior, fired = self.hidden_units.encode(inputs)
-        return *self._terms(images, inputs, epsilon, *posterior), fired
+        features, fired = self.hidden_units.encode(inputs)
+        return (
+            *self._terms(images, inputs, epsilon, features, components),
+            fired,
+        )
 
-    def _terms(self, images, inputs, epsilon, z_mean, z_log_var):
+    def components(self):
+        """Returns what the prior is made of, with the weights as they are.
+
+        To be computed once for many batches, if no weight changes.
+        """
+        return self.prior.components()
+
+    def _noise(self, images, epsilon):
+        """Returns epsilon, or noise from TensorFlow's global generator."""
+        if epsilon is None:
+            epsilon = tf.random.normal([tf.shape(images)[0], self.latent_dim])
+        return tf.cast(epsilon, self.encoder.compute_dtype)
+
+    def _terms(self, images, inputs, epsilon, features, components):
         if not self._is_exact:
             images = inputs
-        if epsilon is not None:
-            epsilon = tf.cast(epsilon, self.encoder.compute_dtype)
+        epsilon = self._noise(images, epsilon)
+        z_mean, z_log_var = self.latents.posterior(features, epsilon)
         z = self.sampler(z_mean, z_log_var, epsilon)
         z_mean, z_log_var = (
             tf.cast(value, self.encoder.variable_dtype)
@@ -235,7 +285,7 @@ class VAE(keras.Model):
         )
         return (
             self.reconstruction_loss(images, z),
-            objective.kl_per_unit(z_mean, z_log_var),
+            self.prior.kl(z_mean, z_log_var, z, epsilon, components),
             z_mean,
         )
 
@@ -256,30 +306,29 @@ class VAE(keras.Model):
             images, self._parameters(z), *self.likelihood_weights
         )
 
-    def log_weights(self, images, z_mean, z_log_var, noise):
+    def log_weights(self, images, features, noise, components):
         """Returns the logarithms of importance weights, one an image.
 
         log p(x | z) + log p(z) - log q(z | x) of the z that noise makes.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
-            z_mean: tensor of shape (batch, latent_dim), of `encode`.
-            z_log_var: tensor of the same shape and dtype.
-            noise: tensor of the same shape, standard normal.
+            features: of the images: see `features`.
+            noise: tensor of shape (batch, latent_dim), standard normal.
+            components: of the prior, as `components` gives them.
 
         Returns:
             float64 tensor of shape (batch,).
         """
         noise = tf.cast(noise, self.encoder.compute_dtype)
+        z_mean, z_log_var = self.latents.posterior(features, noise)
         z = self.sampler(z_mean, z_log_var, noise)
         reconstruction_loss = self.reconstruction_loss(images, z)
         z, z_log_var, noise = (
             tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
         )
-        # The log 2 pi of the two Gaussians cancel; (z - mean)^2 / variance
-        # is the square of the noise.
-        log_prior_over_posterior = 0.5 * tf.reduce_sum(
-            tf.square(noise) + z_log_var - tf.square(z), axis=1
+        log_prior_over_posterior = self.prior.log_ratio(
+            z, z_log_var, noise, components
         )
         log_normalizer = self.likelihood.log_normalizer(
             math.prod(self.image_shape)
@@ -329,12 +378,12 @@ class VAE(keras.Model):
     def _batch_losses(self, images):
         if isinstance(images, tuple):  # fit(images, labels): labels unused.
             images = images[0]
-        images = _checked_images(
+        images = checked_images(
             images, self.image_shape, self.encoder.compute_dtype
         )
-        reconstruction, kl_of_units, _ = self.terms(images)
+        reconstruction, kl, _ = self.terms(images)
         reconstruction = tf.reduce_mean(reconstruction)
-        kl = tf.reduce_mean(tf.reduce_sum(kl_of_units, axis=1))
+        kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
         return {
             "total_loss": reconstruction + self.beta * kl,
             "reconstruction_loss": reconstruction,
@@ -345,59 +394,3 @@ class VAE(keras.Model):
         for tracker in self.metrics:
             tracker.update_state(losses[tracker.name])
         return {tracker.name: tracker.result() for tracker in self.metrics}
-
-
-def _check_pair(encoder, decoder):
-    if list(encoder.output_shape) != [decoder.input_shape] * 2:
-        raise ValueError(
-            f"The encoder gives {encoder.output_shape} and the decoder takes "
-            f"{decoder.input_shape}; build both for one latent_dim, so that "
-            "[z_mean, z_log_var] are each what the decoder takes."
-        )
-    *image, channels = encoder.input_shape
-    *decoded, outputs = decoder.output_shape
-    if decoded != image or outputs % channels:
-        raise ValueError(
-            f"The encoder takes images of {encoder.input_shape[1:]} but the "
-            f"decoder gives {decoder.output_shape[1:]}; build both for one "
-            "image_shape."
-        )
-
-
-def _checked_images(images, image_shape, dtype):
-    """Returns images as an encoder sees them, if they are what it takes.
-
-    A loss would broadcast images of another shape, and grow without bound
-    with pixels from 0 to 255.
-
-    Raises:
-        ValueError: their shape or their type is another.
-        tf.errors.InvalidArgumentError: when the step runs, a pixel is not
-            from 0 to 1.
-    """
-    images = tf.convert_to_tensor(images)
-    if images.dtype.is_integer:
-        raise ValueError(
-            f"The pixels are {images.dtype.name}, but must be floats from 0 "
-            "to 1; divide those of an image file by 255."
-        )
-    expected = (None, *image_shape)
-    if not images.shape.is_compatible_with(expected):
-        raise ValueError(
-            f"The images are a batch of shape {images.shape}, but the encoder "
-            f"takes {expected}; reshape, pad or crop them."
-        )
-    images = tf.cast(tf.ensure_shape(images, expected), dtype)
-    are_fractions = tf.debugging.Assert(
-        tf.reduce_all((images >= 0) & (images <= 1)),
-        [
-            "The pixels are not all from 0 to 1, but from",
-            tf.reduce_min(images),
-            "to",
-            tf.reduce_max(images),
-            "; divide those of an image file by 255, and leave no NaN.",
-        ],
-    )
-    # So that no weight has changed when they are not.
-    with tf.control_dependencies([are_fractions]):
-        return tf.identity(images)

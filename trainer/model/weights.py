@@ -53,6 +53,9 @@ def variables_of(vae, optimizer):
                 )
             named[name] = variable
             known.add(id(variable))
+    named |= {
+        f"prior/{path}": weight for path, weight in vae.prior.weights.items()
+    }
     named |= {f"vae/{weight.name}": weight for weight in vae.likelihood_weights}
     if optimizer is None:
         return named

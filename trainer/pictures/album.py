@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from trainer.errors import ConfigError
 from trainer.pictures import grids, latent_space
 
 # A picture that has a name for each of its rows, also as a file.
@@ -25,7 +26,7 @@ class Album:
     left_out: list
 
 
-def draw(trained, data, rows, seed, console, stop):
+def draw(trained, data, rows, seed, console, stop, temperature=1.0):
     """Draws all pictures of a model; returns them as an `Album`.
 
     Args:
@@ -35,22 +36,38 @@ def draw(trained, data, rows, seed, console, stop):
         seed: int, of the draws.
         console: a `Console`.
         stop: a `StopSignal`, checked between two pictures.
+        temperature: float, of the draws from the prior: see `priors`.
 
     Raises:
+        ConfigError: a temperature of a grid that shows no draws.
         InterruptedJobError: the stop signal came.
     """
-    vae, latent_dim = trained.vae, trained.config.latent_dim
+    vae = trained.vae
+    if temperature != 1 and grids.is_plane(vae):
+        raise ConfigError(
+            f"--temperature={temperature:g} is of draws from the prior, but "
+            "with two latent units the grid shows their plane; leave it out."
+        )
     images, labels = data.test_images, data.test_labels
     draws = {
-        "generated": lambda: grids.grid(vae, latent_dim, rows, seed),
+        "generated": lambda: grids.grid(vae, rows, seed, temperature),
         "reconstructions": lambda: grids.reconstruction_rows(vae, images),
         "interpolations": lambda: grids.interpolation_rows(vae, images),
         "traversals": lambda: latent_space.traversal_rows(vae, images),
     }
-    active = latent_space.most_active_units(vae, images)[: grids.COLUMNS]
-    row_names = {"traversals": [f"Unit {unit}" for unit in active]}
+    several = len(vae.latents.groups) > 1
+    row_names = {
+        "traversals": [
+            f"Group {group}, unit {unit}" if several else f"Unit {unit}"
+            for group, unit in latent_space.traversal_units(vae, images)
+        ]
+    }
     left_out = []
-    if latent_dim > 1:
+    if not vae.prior.kl_is_exact:
+        left_out.append(
+            "No manifold: under a learned prior no plane has even shares of it."
+        )
+    elif vae.latent_dim > 1:
         draws["manifold"] = lambda: latent_space.manifold(vae, images, rows)
     else:
         left_out.append("No manifold: one latent unit spans no plane.")

@@ -21,34 +21,51 @@ def rows_of_grid(image_shape):
     return max(1, min(GRID_ROWS, _GRID_PIXELS // max(image_shape[:2])))
 
 
-def grid_codes(latent_dim, rows, seed):
+def is_plane(vae):
+    """Whether the grid of a model shows the plane of its two latent units.
+
+    A prior that is learned has no such place.
+    """
+    return vae.latent_dim == 2 and vae.prior.kl_is_exact
+
+
+def grid_codes(vae, rows, seed, temperature=1.0):
     """Returns the latent vectors of a grid, row by row.
 
+    Draws from the prior; or, of two latent units, each cell's own
+    coordinates: from -2 to 2 across, and from 2 down to -2.
+
     Args:
-        latent_dim: int. With 2, each cell's own coordinates: from -2 to 2
-            across, and from 2 down to -2.
+        vae: a `trainer.model.vae.VAE`.
         rows: int, rows and columns of the grid.
-        seed: int, of the draws from the prior in other dimensions.
+        seed: int, of the draws.
+        temperature: float, of the draws: see `priors`.
 
     Returns:
         float32 array of shape (rows x rows, latent_dim).
     """
-    if latent_dim == 2:
+    if is_plane(vae):
         across = np.linspace(-_MANIFOLD_LIMIT, _MANIFOLD_LIMIT, rows)
         x, y = np.meshgrid(across, across[::-1])
         return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
-    return randomness.normal(
-        seed, randomness.Tag.PICTURES, 0, 0, rows * rows, latent_dim
+    return vae.prior.draw(
+        seed,
+        randomness.Tag.PICTURES,
+        row=0,
+        position=0,
+        count=rows * rows,
+        temperature=temperature,
     ).numpy()
 
 
-def grid(vae, latent_dim, rows=GRID_ROWS, seed=0):
-    """Draws a square grid of generated images.
+def grid(vae, rows=GRID_ROWS, seed=0, temperature=1.0):
+    """Draws a square grid of generated images: see `grid_codes`.
 
     Returns:
         uint8 array of shape (rows x height, rows x width, channels).
     """
-    return tile(inference.decode(vae, grid_codes(latent_dim, rows, seed)), rows)
+    codes = grid_codes(vae, rows, seed, temperature)
+    return tile(inference.decode(vae, codes), rows)
 
 
 def reconstruction_rows(vae, images):

@@ -32,11 +32,33 @@ def most_active_units(vae, images):
     return np.argsort(-means.var(axis=0), kind="stable")
 
 
-def traversal_rows(vae, images):
-    """Draws what single latent units do, the most active ones first.
+def traversal_units(vae, images):
+    """Returns the latent units that traversals move, of each group as many.
 
-    Each row moves one unit from -3 to 3; the others stay at the posterior
-    mean of the first image.
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        images: as of `most_active_units`.
+
+    Returns:
+        List of (group, unit), the most active ones of the top group first.
+        Groups count from 1, units from 0 over all groups.
+    """
+    active = most_active_units(vae, images)
+    groups = vae.latents.groups
+    found, start = [], 0
+    for number, size in enumerate(groups, 1):
+        of_group = active[(active >= start) & (active < start + size)]
+        most = grids.COLUMNS // len(groups)
+        found += [(number, int(unit)) for unit in of_group[:most]]
+        start += size
+    return found
+
+
+def traversal_rows(vae, images):
+    """Draws what single latent units do: those of `traversal_units`.
+
+    Each row moves one unit from -3 to 3 standard deviations of the prior
+    around its mean; the others stay at the posterior mean of the first image.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
@@ -45,13 +67,13 @@ def traversal_rows(vae, images):
     Returns:
         uint8 array of shape (rows x height, 10 x width, channels).
     """
-    units = most_active_units(vae, images)[: grids.COLUMNS]
+    units = [unit for _, unit in traversal_units(vae, images)]
     means = inference.encode(vae, images[:1])
+    centres, deviations = vae.prior.moments()
+    way = np.linspace(-_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS)
     codes = np.tile(means[0], (len(units), grids.COLUMNS, 1))
     for row, unit in enumerate(units):
-        codes[row, :, unit] = np.linspace(
-            -_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS
-        )
+        codes[row, :, unit] = centres[unit] + deviations[unit] * way
     return grids.tile(
         inference.decode(vae, codes.reshape(-1, means.shape[1])), grids.COLUMNS
     )
@@ -83,7 +105,7 @@ def plane_codes(latent_dim, units, rows):
 
 
 def manifold(vae, images, rows=grids.GRID_ROWS):
-    """Draws the plane of the two most active latent units.
+    """Draws the plane of the two most active units, of a standard prior.
 
     Args:
         vae: a `trainer.model.vae.VAE` of two latent units or more.

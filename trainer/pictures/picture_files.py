@@ -50,12 +50,7 @@ def save_plots(job, vae, config, test_images, rows, stop):
     job.plots.mkdir(exist_ok=True)
     save_picture(
         job.plots / "generated.png",
-        grids.grid(
-            vae,
-            config.latent_dim,
-            grids.rows_of_grid(test_images.shape[1:]),
-            config.seed,
-        ),
+        grids.grid(vae, grids.rows_of_grid(test_images.shape[1:]), config.seed),
     )
     stop.check()
     save_picture(

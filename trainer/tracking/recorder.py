@@ -13,7 +13,12 @@ from trainer.evaluation.held_out import (
 from trainer.job_dir import checkpoint as checkpoint_lib
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import CheckpointWriter
-from trainer.model import averages, objective, optimizer as optimizer_lib
+from trainer.model import (
+    averages,
+    objective,
+    optimizer as optimizer_lib,
+    priors,
+)
 from trainer.model.weights import variables_of
 from trainer.pictures import grids, latent_space
 from trainer.tracking.rows import count_rows, rows_until
@@ -45,6 +50,11 @@ class Recorder:
         self._config = training.config
         self._schedule = training.schedule
         self._vae = training.vae
+        exact = training.vae.prior.kl_is_exact
+        # Rows have always had the exact one, and need not say so.
+        self._kl_note = (
+            {} if exact else {"kl": priors.description(training.vae.prior)}
+        )
         self._optimizer = training.optimizer
         self._held_out = training.data.held_out
         self._images = training.data.held_out_images
@@ -99,6 +109,7 @@ class Recorder:
                 step, config, self._schedule
             ),
             "images_per_second": moment.images_per_second,
+            **self._kl_note,
         }
         self._summaries.write_row(row)
         self._exporter.rows["train"] = row
@@ -116,11 +127,13 @@ class Recorder:
             "epoch": self._schedule.epoch_of(moment.step),
             "split": self._held_out,
             **evaluation.metrics,
+            **self._kl_note,
             **({"weights": "average"} if self._config.ema else {}),
         }
         self._summaries.write_row(row)
         self._exporter.rows[self._held_out] = row
-        self._summaries.write_kl(row, evaluation.kl_of_units)
+        if evaluation.kl_of_units is not None:
+            self._summaries.write_kl(row, evaluation.kl_of_units)
         self._report_trial(row)
         self._say(row, evaluation.dead_layers)
         losses = [
@@ -142,12 +155,7 @@ class Recorder:
             ),
             (
                 "samples",
-                grids.grid(
-                    self._vae,
-                    self._config.latent_dim,
-                    _SAMPLE_ROWS,
-                    self._config.seed,
-                ),
+                grids.grid(self._vae, _SAMPLE_ROWS, self._config.seed),
             ),
             (
                 "traversals",
@@ -201,7 +209,8 @@ class Recorder:
             f"Epoch {row['epoch']}, step {step}: {row['split']} loss "
             f"{row['total_loss']:.2f} = reconstruction "
             f"{row['reconstruction_loss']:.2f} + {config.beta:g} x KL "
-            f"{row['kl_loss']:.2f}; {latent_phrase(row, config.latent_dim)}"
+            f"{row['kl_loss']:.2f}{' (estimate)' if self._kl_note else ''}; "
+            f"{latent_phrase(row, config.latent_dim)}"
         )
         if step > self._warmup_steps() and has_collapsed(
             row, config.latent_dim

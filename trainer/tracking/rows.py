@@ -16,6 +16,9 @@ _OTHER_NUMBERS = (
     "active_units",
     "active_directions",
     "dead_units",
+    "kl_group_1",
+    "kl_group_2",
+    "kl_group_3",
 )
 
 

@@ -29,7 +29,7 @@ from tensorboard.util import tensor_util
 
 from trainer import files
 from trainer.config import names_of
-from trainer.tracking.summaries import CURVES, curve_tag
+from trainer.tracking.summaries import CURVES, GROUP_CURVES, curve_tag
 from trainer.tracking.tensorboard import event_file, next_event_file
 
 SETTINGS_TAG = "job/settings"
@@ -66,7 +66,7 @@ def write(job, held_out):
     settings = text_pb(SETTINGS_TAG, settings_table(job.config(), record))
     _write_events(
         event_file(folder, 0, _JOB),
-        [start, settings, _layout_pb(layout())],
+        [start, settings, _layout_pb(layout(_has_groups(record)))],
         started.timestamp(),
     )
 
@@ -168,13 +168,21 @@ def model_of(record):
     return shown
 
 
-def layout():
+def _has_groups(record):
+    return record["config"].get("model") == "hierarchy"
+
+
+def layout(has_groups=False):
     """Returns the layout of the Custom Scalars tab: the losses come first.
 
     A chart has the curves of all runs: of training and of the test set.
+
+    Args:
+        has_groups: whether the model has several groups of latent units.
     """
     charts = {}
-    for name, group in CURVES.items():
+    curves = CURVES | (GROUP_CURVES if has_groups else {})
+    for name, group in curves.items():
         charts.setdefault(group, []).append(
             layout_pb2.Chart(
                 title=name.replace("_", " ").replace("kl", "KL"),

@@ -27,6 +27,9 @@ CURVES = {
     "learning_rate": "training",
     "images_per_second": "training",
 }
+# Of a model with several groups of latent units.
+GROUP_CURVES = {f"kl_group_{number}": "posterior" for number in (1, 2, 3)}
+_ALL_CURVES = CURVES | GROUP_CURVES
 _PICTURES = "pictures"
 _KL_INCHES = (4, 2.4)
 # Of what somebody deletes as often as it is written.
@@ -151,9 +154,9 @@ class Summaries:
             {
                 curve_tag(name): value
                 for name, value in row.items()
-                if name in CURVES
+                if name in _ALL_CURVES
                 # At an evaluation the KL has its full weight, always.
-                and (row["split"] == "train" or CURVES[name] != "training")
+                and (row["split"] == "train" or _ALL_CURVES[name] != "training")
             },
         )
 
@@ -220,7 +223,7 @@ class Summaries:
 
 def curve_tag(name):
     """Returns how TensorBoard calls the curve of a field of the rows."""
-    return f"{CURVES[name]}/{name}"
+    return f"{_ALL_CURVES[name]}/{name}"
 
 
 def _is_at(descriptor, path):

@@ -190,18 +190,31 @@ def test_black_and_white_pixels_have_a_probability():
             {"reconstruction_loss": "gaussian"},
             "log-density of pixels from 0 to 1",
         ),
+        (
+            {
+                "reconstruction_loss": "gaussian",
+                "prior": "vamp",
+                "prior_components": 9,
+            },
+            "log-density of pixels from 0 to 1",
+        ),
     ],
 )
 def test_other_likelihoods_are_evaluated_as_what_they_are(
     tmp_path, settings, likelihood
 ):
     train_only(small_job(job_dir=str(tmp_path), max_steps=2, **settings))
-    code, _, err = command(
+    code, out, err = command(
         tmp_path, "--importance_samples=1", "--importance_repeats=20"
     )
     assert (code, err) == (0, "")
     found = evaluation_of(tmp_path)
     assert found["likelihood"] == likelihood
+    # A mixture gives the units no KL of their own, and the table says so.
+    estimated = "prior" in settings
+    assert (found["kl_of_units"] is None) is estimated
+    assert ("estimate from one sample of z an image" in out) is estimated
+    assert ("KL of 8 units" in out) is not estimated
     assert found["data"]["test_examples"] == 50
     losses = found["metrics"]
     bound = losses["reconstruction_loss"] + losses["kl_loss"]

@@ -138,7 +138,7 @@ def test_bce_asks_what_a_decoder_gives():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("resnet", "neither one of notebook, mlp, conv nor a function"),
+        ("resnet", "neither one of notebook, mlp, conv, hierarchy nor a fun"),
         ("a b:c", "neither one of"),
         ("no_such_package.models:build", "no module no_such_package; run with"),
         (f"{STRANGERS}x:small", f"no module {STRANGERS}x; run with PYTHONPATH"),

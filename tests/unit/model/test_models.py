@@ -3,6 +3,7 @@
 import re
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,27 +20,35 @@ PAGE = ROOT / "docs" / "models.md"
 
 
 def built(model, shape, **settings):
-    return build_vae(TrainConfig(model=model, latent_dim=5, **settings), shape)
+    # The maps of a hierarchy take most of them.
+    units = 165 if model == "hierarchy" else 5
+    config = TrainConfig(model=model, latent_dim=units, **settings)
+    return build_vae(config, shape)
 
 
-@pytest.mark.parametrize("model", ["mlp", "conv"])
+@pytest.mark.parametrize("model", ["mlp", "conv", "hierarchy"])
 @pytest.mark.parametrize(
     "shape", [(28, 28, 1), (8, 8, 3), (33, 50, 3), (17, 64, 1)]
 )
 def test_images_of_any_sides_come_back(model, shape):
     vae = built(model, shape)
     images = np.random.default_rng(0).uniform(size=(2, *shape))
-    assert vae(images, tf.zeros([2, 5])).shape == (2, *shape)
+    assert vae(images, tf.zeros([2, vae.latent_dim])).shape == (2, *shape)
 
 
 @pytest.mark.parametrize("model", model_flags.BUILT_IN)
 @pytest.mark.parametrize("loss", ["bce", "logistic"])
 def test_it_keeps_the_contract(model, loss):
     vae = built(model, (16, 16, 3), reconstruction_loss=loss)
+    encoder = vae.encoder
+    if len(encoder.inputs) > 1:  # Noise of its own for each image.
+        images = keras.Input((16, 16, 3))
+        noise = keras.layers.Flatten()(images)[:, : vae.latent_dim]
+        encoder = keras.Model(images, encoder([images, noise]))
     contract.check(
-        (vae.encoder, vae.decoder),
+        (encoder, vae.decoder),
         (16, 16, 3),
-        5,
+        vae.latent_dim,
         likelihoods.LIKELIHOODS[loss],
     )
 
@@ -61,13 +70,15 @@ def test_the_first_weights_are_a_function_of_the_seed(model):
         assert not np.array_equal(first[name].numpy(), other[name].numpy())
 
 
-def test_all_weights_of_conv_learn_in_two_steps():
+@pytest.mark.parametrize("model", ["conv", "hierarchy"])
+def test_all_weights_learn_in_two_steps(model):
     """The second convolution of a block begins at zero, and then moves."""
-    vae = built("conv", (16, 16, 3))
+    vae = built(model, (16, 16, 3))
     images = np.random.default_rng(0).uniform(size=(4, 16, 16, 3))
     for _ in range(2):
         with tf.GradientTape() as tape:
-            reconstruction, kl, _ = vae.terms(images, tf.ones([4, 5]))
+            noise = tf.ones([4, vae.latent_dim])
+            reconstruction, kl, _ = vae.terms(images, noise)
             loss = tf.reduce_sum(reconstruction) + tf.reduce_sum(kl)
         gradients = tape.gradient(loss, weights_of(vae))
         for weight, gradient in zip(weights_of(vae), gradients, strict=True):
@@ -95,6 +106,7 @@ def test_conv_draws_no_checkerboard():
     [
         ("conv", (4, 32, 1), "", "8x8 pixels or more, not 4x32"),
         ("conv", (32, 32, 1), "width=24", "width=24 .* no multiple of 16"),
+        ("hierarchy", (32, 7, 1), "", "8x8 pixels or more, not 32x7"),
         ("notebook", (30, 30, 1), "", "sides divisible by 4"),
     ],
 )

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainConfig
+from trainer.errors import ConfigError
 from trainer.model import inference
 from trainer.model.build import build_vae
-from trainer.pictures import grids
+from trainer.model.trained import Trained
+from trainer.pictures import album, grids
+from trainer.randomness import Tag
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +16,10 @@ def vae():
 
 
 def test_grid_is_30_by_30_decoded_prior_draws(vae):
-    pixels = grids.grid(vae, 3)
+    pixels = grids.grid(vae)
     assert pixels.shape == (840, 840, 1)
     assert pixels.dtype == np.uint8
-    codes = grids.grid_codes(3, 30, seed=0)
+    codes = grids.grid_codes(vae, 30, seed=0)
     assert codes.mean() == pytest.approx(0, abs=0.06)
     assert codes.std() == pytest.approx(1, abs=0.06)
     cell = inference.decode(vae, codes[30 * 4 + 7 : 30 * 4 + 8])[0]
@@ -25,17 +28,35 @@ def test_grid_is_30_by_30_decoded_prior_draws(vae):
     )
 
 
-def test_grid_depends_on_the_seed():
-    one, same, other = (grids.grid_codes(3, 5, s) for s in (0, 0, 1))
+def test_grid_depends_on_the_seed(vae):
+    one, same, other = (grids.grid_codes(vae, 5, s) for s in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_two_latent_units_are_drawn_as_the_plane():
-    codes = grids.grid_codes(2, 30, seed=0).reshape(30, 30, 2)
+    vae = build_vae(TrainConfig(latent_dim=2), (8, 8, 1))
+    codes = grids.grid_codes(vae, 30, seed=0).reshape(30, 30, 2)
     np.testing.assert_allclose(codes[0, :, 0], np.linspace(-2, 2, 30), 1e-6)
     np.testing.assert_allclose(codes[:, 0, 1], np.linspace(2, -2, 30), 1e-6)
     assert (codes[:, :, 0] == codes[0, :, 0]).all()
+
+
+def test_a_learned_prior_is_drawn_from_also_with_two_latent_units():
+    settings = {"latent_dim": 2, "prior": "vamp", "prior_components": 4}
+    vae = build_vae(TrainConfig(**settings), (8, 8, 1))
+    codes = grids.grid_codes(vae, 3, seed=1, temperature=0.0)
+    drawn = vae.prior.draw(1, Tag.PICTURES, 0, 0, 9, temperature=0.0)
+    np.testing.assert_array_equal(codes, drawn)
+
+
+def test_a_temperature_is_of_draws(vae, console, stop):
+    codes = grids.grid_codes(vae, 4, seed=0, temperature=0.5)
+    np.testing.assert_array_equal(codes, grids.grid_codes(vae, 4, 0) / 2)
+    plane = build_vae(TrainConfig(latent_dim=2), (8, 8, 1))
+    trained = Trained(None, None, 1, plane)
+    with pytest.raises(ConfigError, match="the grid shows their plane; leave"):
+        album.draw(trained, None, 4, 0, console, stop, temperature=0.5)
 
 
 def test_reconstructions_stand_below_their_originals(vae):

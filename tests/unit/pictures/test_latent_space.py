@@ -39,6 +39,28 @@ def test_the_manifold_is_the_plane_of_the_two_most_active_units(vae):
     )
 
 
+def test_traversals_move_as_many_units_of_each_group(vae):
+    config = TrainConfig(
+        model="hierarchy",
+        model_options="width=16,depth=1,channels=1,groups=3",
+        latent_dim=40,
+    )
+    images = np.random.default_rng(0).integers(
+        0, 256, (20, 8, 8, 1), dtype=np.uint8
+    )
+    deep = build_vae(config, (8, 8, 1))
+    variances = inference.encode(deep, images).var(axis=0)
+    found = latent_space.traversal_units(deep, images)
+    assert [group for group, _ in found] == [1] * 3 + [2] * 3 + [3] * 3
+    top = [unit for group, unit in found if group == 1]
+    assert top == list(np.argsort(-variances[:8], kind="stable")[:3])
+    assert all(8 <= unit < 24 for _, unit in found[3:6])
+    assert latent_space.traversal_rows(deep, images).shape == (72, 80, 1)
+    one = latent_space.traversal_units(vae, some_images(20))
+    order = latent_space.most_active_units(vae, some_images(20))
+    assert one == [(1, unit) for unit in order]
+
+
 def test_a_class_row_starts_with_the_mean_and_spreads_as_the_class(vae):
     images = some_images(30)
     labels = np.repeat([2, 7], 15)

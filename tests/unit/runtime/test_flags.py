@@ -37,6 +37,7 @@ def test_every_flag_reaches_its_setting():
     together = {
         "dataset": [],
         "binarize": ["--reconstruction_loss=bce"],
+        "prior_components": ["--prior=vamp"],
         "train_examples": ["--batch_size=1"],
         "virtual_devices": ["--batch_size=3"],
     }
@@ -94,6 +95,9 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--profile_steps=9"], "is not FIRST,LAST"),
         (["--profile_steps=20,10"], "is not FIRST,LAST"),
         (["--free_bits=1", "--jit_compile=true"], "does not work with"),
+        (["--free_bits=1", "--prior=vamp"], "needs the KL of each latent unit"),
+        (["--prior_components=9"], "is for --prior=vamp"),
+        (["--prior=vamp", "--model=hierarchy"], "priors of their own"),
         (
             ["--precision=float64", "--mixed_precision=bfloat16"],
             "keeps float32 weights",

@@ -1,0 +1,153 @@
+"""Groups of latent units: their KL and densities by hand, and their order."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+from trainer.distributed.calls import Workers
+from trainer.errors import ConfigError
+from trainer.evaluation.held_out import Evaluator
+from trainer.model import export, group_normalization
+from trainer.model.build import build_vae
+from trainer.model.weights import weights_of
+
+SHAPE = (8, 8, 1)
+CELLS, TOP = 16, 3
+CONFIG = {
+    "model": "hierarchy",
+    "reconstruction_loss": "bce",
+    "precision": "float64",
+    "batch_size": 4,
+}
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 2, (5, *SHAPE)).astype(np.float32)
+
+
+def built(groups=2, **settings):
+    """A model no weight of which is at zero any more."""
+    config = TrainConfig(
+        **CONFIG,
+        model_options=f"width=16,depth=1,channels=1,groups={groups}",
+        latent_dim=TOP + (groups - 1) * CELLS,
+        **settings,
+    )
+    vae = build_vae(config, SHAPE)
+    for index, weight in enumerate(weights_of(vae)):
+        noise = np.random.default_rng(index).normal(size=weight.shape)
+        weight.assign_add(tf.cast(0.1 * noise, weight.dtype))
+    return vae, config
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return built()[0]
+
+
+def log_normal(value, mean, variance):
+    """The log-density of independent Gaussians."""
+    square = (value - mean) ** 2 / variance
+    return -0.5 * (square + np.log(variance) + np.log(2 * np.pi))
+
+
+def between(decoder, layer, end):
+    """What a layer of a decoder takes ("input") or gives ("output")."""
+    (z,) = decoder.inputs
+    return keras.Model(z, getattr(decoder.get_layer(layer), end))
+
+
+def test_losses_and_weights_are_those_of_conditional_gaussians(vae):
+    noise = rng.normal(size=(5, TOP + CELLS))
+    mean, log_var = map(np.array, vae.encoder([IMAGES, noise]))
+    z = mean + np.exp(log_var / 2) * noise
+    # p(v | z of the top group), from the convolution that gives it.
+    of_prior = np.array(between(vae.decoder, "prior_2", "output")(z))
+    m = of_prior[..., 0].reshape(5, -1)
+    s = np.exp(5 * np.tanh(of_prior[..., 1].reshape(5, -1) / 5) / 2)
+    assert np.ptp(m) > 0.1 and np.ptp(s) > 0.1
+    # The values that the decoder sees, and their posterior.
+    v = m + s * z[:, TOP:]
+    seen = between(vae.decoder, "latents_2", "input")(z)
+    np.testing.assert_allclose(np.reshape(seen, (5, -1)), v, rtol=1e-9)
+    mean_q = m + s * mean[:, TOP:]
+    var_q = s**2 * np.exp(log_var[:, TOP:])
+    kl_of_map = np.log(s) - np.log(var_q) / 2 - 0.5
+    kl_of_map += (var_q + (mean_q - m) ** 2) / (2 * s**2)
+    top, var_top = mean[:, :TOP], np.exp(log_var[:, :TOP])
+    kl_of_top = -np.log(var_top) / 2 + (var_top + top**2 - 1) / 2
+    p = np.array(vae.decoder(z))
+    log_p = np.sum(
+        IMAGES * np.log(p) + (1 - IMAGES) * np.log(1 - p), axis=(1, 2, 3)
+    )
+    reconstruction, kl, _ = vae.terms(IMAGES, noise)
+    np.testing.assert_allclose(reconstruction, -log_p, rtol=1e-6)
+    np.testing.assert_allclose(kl[:, :TOP], kl_of_top, rtol=1e-9)
+    np.testing.assert_allclose(kl[:, TOP:], kl_of_map, rtol=1e-9)
+    log_ratio = np.sum(
+        log_normal(z[:, :TOP], 0, 1) - log_normal(z[:, :TOP], top, var_top),
+        axis=1,
+    ) + np.sum(log_normal(v, m, s**2) - log_normal(v, mean_q, var_q), axis=1)
+    found = vae.log_weights(IMAGES, vae.features(IMAGES), noise, ())
+    np.testing.assert_allclose(found, log_p + log_ratio, rtol=1e-6)
+
+
+def test_a_posterior_depends_on_the_groups_above_alone():
+    """Else the product of its parts would be no density."""
+    vae, _ = built(groups=3)
+    assert vae.latents.groups == (TOP, CELLS, CELLS)
+    ends = np.cumsum((0, *vae.latents.groups))
+    noise = rng.normal(size=(5, ends[-1]))
+    before = np.array(vae.encoder([IMAGES, noise]))
+    for group in range(3):
+        changed = noise.copy()
+        changed[:, ends[group] : ends[group + 1]] += 1
+        after = np.array(vae.encoder([IMAGES, changed]))
+        moved = np.any(before != after, axis=(0, 1))
+        assert not moved[: ends[group + 1]].any()
+        assert moved[ends[group + 1] :].all()
+
+
+def test_a_posterior_in_two_parts_is_that_of_the_encoder(vae):
+    noise = rng.normal(size=(5, TOP + CELLS))
+    features = vae.features(IMAGES)
+    for given, found in (
+        (noise, vae.latents.posterior(features, noise)),
+        (np.zeros_like(noise), vae.encode(IMAGES)),
+    ):
+        for part, expected in zip(
+            found, vae.encoder([IMAGES, given]), strict=True
+        ):
+            np.testing.assert_allclose(part, expected, rtol=1e-12)
+
+
+def test_the_kl_of_groups_is_evaluated(stop):
+    vae, config = built(groups=3)
+    images = (255 * IMAGES).astype(np.uint8)
+    found = Evaluator(
+        vae, config, tf.distribute.get_strategy(), images, Workers(stop)
+    ).run(lambda count: None)
+    kl = [found.metrics[f"kl_group_{number}"] for number in (1, 2, 3)]
+    units = np.split(found.kl_of_units, [TOP, TOP + CELLS])
+    assert kl == pytest.approx([part.sum() for part in units], rel=1e-12)
+    assert sum(kl) == pytest.approx(found.metrics["kl_loss"], rel=1e-12)
+    assert min(kl) > 0
+
+
+def test_its_keras_files_need_keras_alone(vae, tmp_path, monkeypatch):
+    export.save_models(vae, tmp_path)
+    monkeypatch.delattr(group_normalization, "GroupNormalization")
+    noise = rng.normal(size=(5, TOP + CELLS))
+    for role, given in (("encoder", [IMAGES, noise]), ("decoder", noise)):
+        part = keras.saving.load_model(tmp_path / f"{role}.keras")
+        expected = getattr(vae, role)(given)
+        np.testing.assert_allclose(part(given), expected, atol=1e-5)
+
+
+def test_too_few_latent_units_are_a_sentence():
+    sentence = "2 below it take 4 x 4 x 2 units each; use --latent_dim=65 or"
+    config = TrainConfig(
+        model="hierarchy", model_options="groups=3", latent_dim=64
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        build_vae(config, SHAPE)

@@ -1,0 +1,76 @@
+"""How latent units are drawn given an image: all at once, or in groups."""
+
+import tensorflow as tf
+
+
+class OneGroup:
+    """All latent units at once: their posterior is of the image alone.
+
+    Args:
+        encoder: `keras.Model` from images to [z_mean, z_log_var].
+        latent_dim: int.
+
+    Attributes:
+        groups: tuple of int, the latent units of each group.
+        bottom_up: model from images to what `posterior` takes.
+    """
+
+    def __init__(self, encoder, latent_dim):
+        self.groups = (latent_dim,)
+        self.bottom_up = encoder
+
+    def posterior(self, features, noise=None):
+        """Returns the posterior of each latent unit.
+
+        Args:
+            features: of `bottom_up`.
+            noise: tensor of shape (batch, latent_dim), what z is made of;
+                None for zeros, so that each z is its mean.
+
+        Returns:
+            (z_mean, z_log_var), each of shape (batch, latent_dim).
+        """
+        del noise
+        z_mean, z_log_var = features
+        return z_mean, z_log_var
+
+
+class Groups:
+    """One group after the other: a posterior depends on what was drawn above.
+
+    Args:
+        groups: tuple of int, as of `OneGroup`, the top one first.
+        bottom_up: `keras.Model` from images to features.
+        top_down: `keras.Model` from features and noise to [z_mean, z_log_var].
+
+    Attributes:
+        groups: see above.
+        bottom_up: see above.
+    """
+
+    def __init__(self, groups, bottom_up, top_down):
+        self.groups = groups
+        self.bottom_up = bottom_up
+        self._top_down = top_down
+
+    def posterior(self, features, noise=None):
+        """As `OneGroup.posterior`."""
+        if noise is None:
+            noise = tf.zeros([tf.shape(features)[0], sum(self.groups)])
+        noise = tf.cast(noise, self._top_down.compute_dtype)
+        z_mean, z_log_var = self._top_down([features, noise])
+        return z_mean, z_log_var
+
+
+def of(encoder, latent_dim):
+    """Returns how the latent units of an encoder are drawn.
+
+    Args:
+        encoder: `keras.Model`; one whose units come in groups says so in its
+            attribute `latents`.
+        latent_dim: int.
+    """
+    found = getattr(encoder, "latents", None)
+    if isinstance(found, Groups):  # A user's may mean something else by it.
+        return found
+    return OneGroup(encoder, latent_dim)
