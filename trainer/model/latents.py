@@ -1,6 +1,30 @@
 """How latent units are drawn given an image: all at once, or in groups."""
 
+import keras
 import tensorflow as tf
+
+
+class Sampler(keras.layers.Layer):
+    """Draws z from the posterior: the reparameterisation trick.
+
+    Kingma & Welling 2014, section 2.4.
+    """
+
+    def call(self, z_mean, z_log_var, epsilon=None):
+        """Returns z_mean + exp(z_log_var / 2) * epsilon.
+
+        Args:
+            z_mean: tensor of shape (batch, latent_dim).
+            z_log_var: tensor of the same shape.
+            epsilon: standard normal noise of the same shape; None draws some
+                from TensorFlow's global generator, for use in notebooks.
+
+        Returns:
+            Tensor of shape (batch, latent_dim).
+        """
+        if epsilon is None:
+            epsilon = tf.random.normal(tf.shape(z_mean), dtype=z_mean.dtype)
+        return z_mean + tf.exp(0.5 * z_log_var) * epsilon
 
 
 class OneGroup:

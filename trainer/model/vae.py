@@ -1,4 +1,4 @@
-"""A variational autoencoder as a Keras model, and its sampling layer."""
+"""A variational autoencoder as a Keras model."""
 
 import contextlib
 import math
@@ -7,32 +7,11 @@ import keras
 import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
-from trainer.model import last_layer, latents, likelihoods, priors
+from trainer.model import latents, likelihoods, priors
 from trainer.model.fit_checks import check_pair, checked_images
 from trainer.model.hidden_units import HiddenUnits
-
-
-class Sampler(keras.layers.Layer):
-    """Draws z from the posterior: the reparameterisation trick.
-
-    Kingma & Welling 2014, section 2.4.
-    """
-
-    def call(self, z_mean, z_log_var, epsilon=None):
-        """Returns z_mean + exp(z_log_var / 2) * epsilon.
-
-        Args:
-            z_mean: tensor of shape (batch, latent_dim).
-            z_log_var: tensor of the same shape.
-            epsilon: standard normal noise of the same shape; None draws some
-                from TensorFlow's global generator, for use in notebooks.
-
-        Returns:
-            Tensor of shape (batch, latent_dim).
-        """
-        if epsilon is None:
-            epsilon = tf.random.normal(tf.shape(z_mean), dtype=z_mean.dtype)
-        return z_mean + tf.exp(0.5 * z_log_var) * epsilon
+from trainer.model.latents import Sampler
+from trainer.model.pixel_parameters import PixelParameters
 
 
 class VAE(keras.Model):
@@ -70,7 +49,8 @@ class VAE(keras.Model):
             the decoder's: one or none.
 
     Raises:
-        ValueError: the encoder and the decoder do not fit each other.
+        ValueError: the encoder and the decoder do not fit each other, or not
+            the prior.
     """
 
     def __init__(
@@ -98,17 +78,14 @@ class VAE(keras.Model):
         self.latent_dim = latent_dim
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = likelihoods.find(reconstruction_loss, arithmetic)
-        gives = last_layer.gives(decoder)
-        without_sigmoid = self.likelihood.from_logits and (
-            gives == last_layer.PROBABILITIES
-        )
-        if without_sigmoid and not last_layer.has_logits(decoder):
-            self.likelihood = likelihoods.OF_PROBABILITIES
-            without_sigmoid = False
-        self._gives_pixels = gives == last_layer.PROBABILITIES
         self._is_exact = arithmetic >= arithmetic_lib.EXACT_LOSSES
-        self._parameters = self._make_parameters(without_sigmoid)
+        self._pixels = PixelParameters(
+            decoder,
+            likelihoods.find(reconstruction_loss, arithmetic),
+            encoder.variable_dtype,
+            self._is_exact,
+        )
+        self.likelihood = self._pixels.likelihood
         self.latents = latents.of(encoder, latent_dim)
         self.hidden_units = HiddenUnits(self.latents.bottom_up)
         self.sampler = Sampler(name="sampler")
@@ -128,6 +105,12 @@ class VAE(keras.Model):
             setattr(self, self.likelihood.weight, weight)
         self.prior = priors.StandardNormal(latent_dim)
         if prior_components:
+            if len(self.latents.groups) > 1:
+                raise ValueError(
+                    f"The encoder has {len(self.latents.groups)} groups of "
+                    "latent units, but a VampPrior mixes the posteriors of "
+                    "one; leave out prior_components."
+                )
             pseudo_inputs = self.add_weight(
                 shape=(prior_components, *self.image_shape),
                 initializer="zeros",
@@ -140,27 +123,6 @@ class VAE(keras.Model):
             name="reconstruction_loss"
         )
         self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
-
-    def _make_parameters(self, without_sigmoid):
-        """Returns the function from z to the parameters of pixels.
-
-        Their precision is that of the weights.
-        """
-        decoder, dtype = self.decoder, self.encoder.variable_dtype
-        # bfloat16 has a hundred values from 1/2 to 1.
-        is_mixed = self._is_exact and decoder.compute_dtype != dtype
-        sigmoid_apart = is_mixed and last_layer.has_logits(decoder)
-        decode = last_layer.decode(
-            decoder, without_sigmoid or sigmoid_apart, fast=not is_mixed
-        )
-
-        def parameters(z):
-            found = tf.cast(decode(z), dtype)
-            if sigmoid_apart and not without_sigmoid:
-                found = tf.sigmoid(found)
-            return found
-
-        return parameters
 
     def build(self, input_shape):
         """Does nothing: the encoder and the decoder come built."""
@@ -218,11 +180,7 @@ class VAE(keras.Model):
             Tensor of shape (batch, height, width, channels), in [0, 1], in the
             precision that the decoder computes in.
         """
-        z = tf.cast(z, self.decoder.compute_dtype)
-        parameters = self.decoder(z, training=False)
-        if self._gives_pixels:
-            return parameters
-        return self.likelihood.means(parameters, self.image_shape[-1])
+        return self._pixels.means(z, self.image_shape[-1])
 
     def terms(self, images, epsilon=None):
         """Returns the parts of the objective, per image.
@@ -303,7 +261,7 @@ class VAE(keras.Model):
         """
         images = tf.cast(images, self.encoder.variable_dtype)
         return self.likelihood.loss(
-            images, self._parameters(z), *self.likelihood_weights
+            images, self._pixels.parameters(z), *self.likelihood_weights
         )
 
     def log_weights(self, images, features, noise, components):

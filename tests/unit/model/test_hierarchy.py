@@ -9,7 +9,7 @@ from trainer.config import TrainConfig
 from trainer.distributed.calls import Workers
 from trainer.errors import ConfigError
 from trainer.evaluation.held_out import Evaluator
-from trainer.model import export, group_normalization
+from trainer.model import VAE, export, group_normalization
 from trainer.model.build import build_vae
 from trainer.model.weights import weights_of
 
@@ -142,6 +142,17 @@ def test_its_keras_files_need_keras_alone(vae, tmp_path, monkeypatch):
         part = keras.saving.load_model(tmp_path / f"{role}.keras")
         expected = getattr(vae, role)(given)
         np.testing.assert_allclose(part(given), expected, atol=1e-5)
+
+
+def test_a_mixture_of_posteriors_is_of_one_group(vae):
+    with pytest.raises(ValueError, match="has 2 groups of latent units, but"):
+        VAE(
+            vae.encoder,
+            vae.decoder,
+            image_shape=SHAPE,
+            latent_dim=TOP + CELLS,
+            prior_components=2,
+        )
 
 
 def test_too_few_latent_units_are_a_sentence():
