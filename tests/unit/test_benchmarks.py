@@ -464,7 +464,7 @@ def test_it_measures_other_models(setup, monkeypatch):
     )
     monkeypatch.setattr(models, "CONV_BYTES", 64 * 16 * 16 * 3)
     monkeypatch.setattr(evaluating, "FEW", 1)
-    monkeypatch.setattr(evaluating, "MANY", 2000)
+    monkeypatch.setattr(evaluating, "MANY", 12_000)
     setup = dataclasses.replace(setup, pairs=1)
     has_pytorch = importlib.util.find_spec("torch") is not None
     assert [figure.name for figure in models.measure(setup)] == [

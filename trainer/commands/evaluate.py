@@ -13,6 +13,10 @@ _USAGE = Usage(
     example="vae-evaluate --job_dir=runs/vae --checkpoint=best",
 )
 
+# So many samples leave the estimate a spread that is small beside the error
+# over images, and take so long that nobody wants them three times.
+_MOST_REPEATED = 1000
+
 
 def main():
     """Evaluates a checkpoint; the console script `vae-evaluate`.
@@ -35,7 +39,8 @@ def _parse(arguments):
     flags.add(
         "importance_repeats",
         3,
-        "R, estimates of log p(x) with samples of their own",
+        "R, estimates of log p(x) with samples of their own; if not given, "
+        f"1 beyond {_MOST_REPEATED:,} samples",
         minimum=1,
     )
     return flags.parse(arguments)
@@ -62,7 +67,7 @@ def _evaluate(flags, stop, console):
             trained.config,
             data,
             flags["importance_samples"].value,
-            flags["importance_repeats"].value,
+            _repeats(flags),
             console,
             stop,
         )
@@ -87,6 +92,13 @@ def _evaluate(flags, stop, console):
             f"The same in {job.location}/{job.evaluation_path.name}"
             f"{'' if units is None else ', with the KL of every unit'}."
         )
+
+
+def _repeats(flags):
+    """Returns R, which depends on K where it is not given."""
+    repeats = flags["importance_repeats"]
+    is_long = flags["importance_samples"].value > _MOST_REPEATED
+    return 1 if is_long and not repeats.present else repeats.value
 
 
 if __name__ == "__main__":

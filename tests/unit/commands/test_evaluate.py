@@ -12,6 +12,7 @@ from tests.tools.idx import write_idx_folder
 from tests.tools.images import noise
 from tests.tools.small_jobs import small_job, train_only
 from trainer import evaluation
+from trainer.commands import evaluate
 from trainer.data import images as images_lib, prepared
 from trainer.data.order import binary_images
 from trainer.evaluation import report
@@ -172,6 +173,18 @@ def test_flags_that_are_too_small_are_refused(tmp_path, flag, least):
     code, out, err = command(tmp_path, flag)
     assert (code, out) == (2, "")
     assert err == f"ERROR: {flag} is too small; the least is {least}.\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "repeats"),
+    [
+        (("--importance_samples=1000",), 3),
+        (("--importance_samples=1001",), 1),
+        (("--importance_samples=1001", "--importance_repeats=3"), 3),
+    ],
+)
+def test_many_samples_are_not_drawn_three_times(given, repeats):
+    assert evaluate._repeats(evaluate._parse([*given])) == repeats
 
 
 def test_black_and_white_pixels_have_a_probability():
