@@ -82,6 +82,9 @@ soak: $(TO_DEVELOP)
 bench: $(TO_DEVELOP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+reproduce: $(TO_DEVELOP)
+	$(BIN)/python -m benchmarks.literature --folder=runs/literature $(ARGS)
+
 # buildah keeps no layers unless it is told to.
 image:
 	BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE) \
