@@ -1,6 +1,8 @@
 """Flags: from a command line to values, `--help`, and flag files."""
 
 import dataclasses
+import numbers
+import os
 import re
 import textwrap
 
@@ -307,6 +309,55 @@ def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
         print(flag_file(config), end="")
         return None
     return config
+
+
+def config_of(given):
+    """Returns the `TrainConfig` of flags that are given in Python.
+
+    Args:
+        given: dict of values by the names of flags. A path is a text, and
+            NumPy's numbers are numbers.
+
+    Raises:
+        ConfigError: as `parse_flags`.
+    """
+    kinds = {
+        field.name: field.type for field in dataclasses.fields(TrainConfig)
+    }
+    for name, value in given.items():
+        if name not in kinds:
+            # The command's own sentence, which proposes names like it.
+            _training_flags(TRAIN).parse([f"--{name}={value}"])
+            raise ConfigError(
+                f"--{name} is for the command line; in Python give the name "
+                "and the value of a setting, such as epochs=3."
+            )
+    settings = {name: _plain(value) for name, value in given.items()}
+    if "job_dir" not in settings and platform.job_dir():
+        settings["job_dir"] = platform.job_dir()
+    config = TrainConfig(**settings)
+    # As the command has them, and with it the record of the job.
+    floats = {
+        name: float(value)
+        for name, value in settings.items()
+        if kinds[name] is float
+    }
+    config = dataclasses.replace(config, **floats)
+    config.check_batch()
+    return config
+
+
+def _plain(value):
+    """Returns a path as a text, and a number of NumPy as one of Python."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return value
 
 
 def expand_flags(arguments, usage=TRAIN):
