@@ -11,7 +11,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from trainer.model import architectures
+from trainer.model import architectures, last_layer
 from trainer.model.latents import Groups
 
 _INSTEAD = "vae-export writes a SavedModel, which has all"
@@ -61,7 +61,7 @@ def config_of(vae):
                 f"says how), or take another way: {_INSTEAD}."
             ) from error
     # An attribute, which Keras would lose.
-    config["gives"] = getattr(vae.decoder, "gives", None)
+    config["gives"] = last_layer.gives(vae.decoder)
     return config
 
 
@@ -106,8 +106,12 @@ def dtype_policy(name):
 
 def _deserialized(config, image_shape, latent_dim):
     """Returns the encoder and the decoder, with weights."""
+    # They are called below; a Sequential that was built before would be called
+    # twice, and could not be seen through by `last_layer`.
     encoder, decoder = (
-        keras.saving.deserialize_keras_object(config[role])
+        keras.saving.deserialize_keras_object(
+            {**config[role], "build_config": None}
+        )
         for role in ("encoder", "decoder")
     )
     if config["gives"] is not None:
