@@ -106,14 +106,14 @@ def dtype_policy(name):
 
 def _deserialized(config, image_shape, latent_dim):
     """Returns the encoder and the decoder, with weights."""
-    # They are called below; a Sequential that was built before would be called
-    # twice, and could not be seen through by `last_layer`.
     encoder, decoder = (
-        keras.saving.deserialize_keras_object(
-            {**config[role], "build_config": None}
-        )
+        keras.saving.deserialize_keras_object(config[role])
         for role in ("encoder", "decoder")
     )
+    if type(decoder) is keras.Sequential:
+        # Keras calls its layers once more for each that it adds, and then
+        # `last_layer` could not see through it.
+        decoder = keras.models.clone_model(decoder)
     if config["gives"] is not None:
         decoder.gives = config["gives"]
     # A subclass has weights once it was called.
