@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
 import trainer
+from tests.tools.pages import ROOT, python_of
 from tests.tools.small_jobs import small_job
 from tests.tools.soak import differences
 from trainer.config import TrainConfig
@@ -42,6 +43,16 @@ def handlers():
     yield before
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def not_deterministic():
+    """TensorFlow as it is before any job; those of other tests leave it so."""
+    before = tf_config.is_op_determinism_enabled()
+    tf_config.disable_op_determinism()
+    yield
+    if before:
+        tf_config.enable_op_determinism()
 
 
 def handlers_now():
@@ -119,11 +130,10 @@ def test_one_of_several_machines_is_refused(monkeypatch):
 
 
 def test_a_job_that_was_interrupted_goes_on_and_gives_its_result(
-    tmp_path, finished_job, handlers, monkeypatch
+    tmp_path, finished_job, handlers, not_deterministic, monkeypatch
 ):
     flags = {**SMALL, "job_dir": tmp_path / "job"}
     write_row = Recorder.write_row
-    tf_config.disable_op_determinism()  # As before any job.
 
     def interrupted(recorder, moment):
         write_row(recorder, moment)
@@ -247,3 +257,18 @@ def test_all_that_is_public_has_type_hints():
         assert set(arguments) - {"self", "cls"} <= hinted, name
         assert "return" in hinted or name.endswith("__init__"), name
     assert (pathlib.Path(trainer.__file__).parent / "py.typed").exists()
+
+
+def test_the_page_runs_from_its_first_line_to_its_last(
+    tmp_path, not_deterministic, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = list(python_of(ROOT / "docs" / "python.md"))
+    assert len(blocks) > 5
+    for program, printed in blocks:
+        capsys.readouterr()
+        exec(compile(program, "docs/python.md", "exec"), names)
+        # A job says more, before that.
+        assert capsys.readouterr().out.endswith(printed), program
+    assert names["vae"].encoder.input_shape == (None, 28, 28, 1)
