@@ -11,6 +11,7 @@ import math
 import operator
 from typing import TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,6 +23,7 @@ from trainer.model.array_checks import (
     checked_latents,
 )
 from trainer.model.inference import BATCH_SIZE
+from trainer.model.likelihoods import Likelihood
 
 Values: TypeAlias = "np.ndarray | tf.Tensor"
 
@@ -43,6 +45,13 @@ class ArrayMethods:
     All raise a ValueError for images or z that the model cannot take; the
     message says what was expected.
     """
+
+    # Of the `VAE` whose methods these are.
+    image_shape: tuple[int, int, int]
+    latent_dim: int
+    encoder: keras.Model
+    decoder: keras.Model
+    likelihood: Likelihood
 
     def encode(self, images: Values) -> tuple[Values, Values]:
         """Returns the posterior of images.

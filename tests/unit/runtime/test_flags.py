@@ -365,6 +365,7 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     assert capsys.readouterr().out == ""
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     data_url=st.text(),
     numbers=st.tuples(
