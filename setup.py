@@ -31,6 +31,7 @@ setuptools.setup(
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["trainer", "trainer.*"]),
     package_data={
+        "trainer": ["py.typed"],
         "trainer.comparison": ["comparison.html.j2", "comparison.css"],
         "trainer.gallery": ["page.html.j2", "pieces.html.j2", "style.css"],
     },

@@ -27,6 +27,7 @@ from trainer.job_dir.open import open_to_write
 from trainer.model import averages, build as build_lib, export, priors
 from trainer.patience import Patience, losses_of
 from trainer.pictures import picture_files
+from trainer.result import Result
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
@@ -37,26 +38,6 @@ from trainer.tracking.exporter import Exporter, served
 from trainer.tracking.ledger import Ledger
 from trainer.tracking.recorder import Recorder
 from trainer.training import Parts, Session
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What came out of a job.
-
-    Attributes:
-        step: the last step.
-        test_metrics: the last row of held-out images, as in `metrics.jsonl`.
-        collapsed: whether the posterior has collapsed.
-        seconds: wall time of this session.
-        checkpoint_blocked_seconds: of those, how long the training thread
-            copied state and waited for an earlier checkpoint.
-    """
-
-    step: int
-    test_metrics: dict
-    collapsed: bool
-    seconds: float
-    checkpoint_blocked_seconds: float
 
 
 def train_and_evaluate(
@@ -84,8 +65,8 @@ def train_and_evaluate(
         clock: the `Clock` of the session; None for one that starts now.
 
     Returns:
-        A `Result`; None when the job had finished before, and on all workers
-        but the chief.
+        A `Result`, also of a job that had finished before; None on all
+        workers but the chief.
 
     Raises:
         TrainerError: see `trainer.errors` for the kinds and exit codes.
@@ -146,8 +127,9 @@ def _lead(session):
             checkpoint_lib.set_aside(job, damaged, start, console)
             console.line(f"Finished: {job.location} is at step {start.step}.")
             # A trial that Vertex starts again must say its result again.
-            report_trial(job.finished()["test_metrics"])
-            return None
+            result = Result(**job.finished())
+            report_trial(result.test_metrics)
+            return result
         training = _prepare_to_lead(session, job, start, damaged)
         # Not before: a start that is refused is none.
         console.line(

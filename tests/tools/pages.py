@@ -95,6 +95,21 @@ def _split(line):
             command.append(word)
 
 
+def python_of(page):
+    """Yields the Python of a page, and what it says that it prints.
+
+    Yields:
+        (program, printed): of a block of Python, and of the text after it;
+        empty if there is none.
+    """
+    blocks = _FENCE.findall(page.read_text(encoding="utf-8"))
+    for (_, language, program), (_, following, text) in zip(
+        blocks, [*blocks[1:], ("", "", "")], strict=True
+    ):
+        if language == "python":
+            yield program, text if following == "text" else ""
+
+
 def command_in(words):
     """Returns the command of ours that words call, wherever it stands.
 

@@ -442,7 +442,8 @@ def test_more_epochs_go_on_where_the_finished_run_stopped(
 ):
     longer = small_config(epochs=3)
     train_and_evaluate(longer)
-    assert train_and_evaluate(finished) is None
+    said = json.loads(JobDir(finished.job_dir).finished_path.read_text())
+    assert dataclasses.asdict(train_and_evaluate(finished)) == said
     assert "Finished: " in capsys.readouterr().out
     train_and_evaluate(dataclasses.replace(finished, epochs=3))
     assert "at step 20." in capsys.readouterr().out

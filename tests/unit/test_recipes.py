@@ -173,7 +173,7 @@ def test_a_job_ends_when_it_gets_no_better_and_stays_ended(
     assert np.argmin(losses) == len(losses) - 3
     assert result.step == held_out[-1]["step"] == 5 * len(losses)
     # Once more is no more; a longer patience goes on.
-    assert train_and_evaluate(whole) is None
+    assert train_and_evaluate(whole) == result
     # In the last epoch.
     rows = 6 * len(losses) - 3
     with pytest.raises(InterruptedJobError):

@@ -21,6 +21,7 @@ ROOMS = (
     "submit",
     "comparison",
     "gallery",
+    "in_process",
     "job",
     "hang",
     "training",
@@ -35,7 +36,7 @@ ROOMS = (
     "job_dir.bucket",
     "runtime",
     "config contradictions declaration model_flags named_datasets patience "
-    "schedule errors files places stored randomness arithmetic",
+    "schedule errors files places result stored randomness arithmetic",
 )
 LEVELS = {
     f"trainer.{name}": level

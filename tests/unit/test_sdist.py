@@ -132,6 +132,7 @@ def test_it_trains_in_an_environment_of_its_own(pythons, job):
     for python in pythons.values():
         found = pathlib.Path(call(python, "-c", where, folder=job).strip())
         assert found.is_relative_to(python.parents[1])
+        assert found.with_name("py.typed").exists()
     assert (job / "runs" / "vae" / "finished.json").exists()
 
 

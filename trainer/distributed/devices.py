@@ -6,6 +6,7 @@ import os
 
 import tensorflow as tf
 from tensorflow.python.eager import context
+from tensorflow.python.framework import config as tf_config
 
 from trainer.distributed import allocator
 from trainer.errors import ConfigError
@@ -109,6 +110,21 @@ def connect(config, topology=None):
     )
     config.check_replicas(cluster.replica_count)
     return cluster
+
+
+@contextlib.contextmanager
+def determinism_kept():
+    """Leaves TensorFlow no more deterministic than it was before the block.
+
+    It would refuse to draw random numbers without a seed, for as long as the
+    process lives. There is no public way to undo what a job asks for.
+    """
+    before = tf_config.is_op_determinism_enabled()
+    try:
+        yield
+    finally:
+        if not before:
+            tf_config.disable_op_determinism()
 
 
 def _share_cores():

@@ -122,6 +122,10 @@ class JobDir:
     def finished(self):
         """Returns what `finished.json` says; None where there is none.
 
+        Returns:
+            dict, the attributes of a `Result`; what a later version has added
+            is left out.
+
         Raises:
             JobDirError: it is not what the end of a job wrote.
         """
@@ -139,7 +143,19 @@ class JobDir:
             and stored.is_number(metrics.get("total_loss"))
         ):
             raise self._not_finished('has no "test_metrics"')
-        return finished
+        is_right = {
+            "step": stored.is_count(finished.get("step"), least=1),
+            "test_metrics": True,
+            "collapsed": isinstance(finished.get("collapsed"), bool),
+            "seconds": stored.is_number(finished.get("seconds")),
+            "checkpoint_blocked_seconds": stored.is_number(
+                finished.get("checkpoint_blocked_seconds")
+            ),
+        }
+        for name, right in is_right.items():
+            if not right:
+                raise self._not_finished(f'has no "{name}"')
+        return {name: finished[name] for name in is_right}
 
     def _not_finished(self, reason):
         return JobDirError(

@@ -4,13 +4,12 @@ import contextlib
 import random
 import threading
 
-import keras
-
 from trainer import arithmetic as arithmetic_lib
 from trainer.errors import ConfigError
 from trainer.model import (
     architectures,
     contract,
+    keras_file,
     likelihoods,
     options,
     users_code,
@@ -64,13 +63,13 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
     """
     architecture, values = find_model(config)
     likelihood = likelihoods.find(config.reconstruction_loss, arithmetic)
-    policy = keras.dtype_policies.DTypePolicy(
+    policy = (
         config.precision
         if config.mixed_precision == "none"
         else f"mixed_{config.mixed_precision}"
     )
-
     image_shape = tuple(image_shape)
+    output_channels = image_shape[-1] * likelihood.parameters_a_value
 
     def build():
         with _seeded(config.seed):
@@ -78,13 +77,11 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
                 image_shape,
                 config.latent_dim,
                 config.seed,
-                image_shape[-1] * likelihood.parameters_a_value,
+                output_channels,
                 values,
             )
 
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with keras_file.dtype_policy(policy):
         if architecture.is_built_in:
             models = build()
         else:
@@ -102,8 +99,10 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
             ),
             name="vae",
         )
-    finally:
-        keras.config.set_dtype_policy(before)
+    if architecture.is_built_in:
+        vae.built_in = keras_file.BuiltIn(
+            architecture.name, values, output_channels
+        )
     if config.initial_units:
         architecture.silence(vae.encoder, vae.decoder, config.initial_units)
     return vae

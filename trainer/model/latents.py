@@ -1,16 +1,24 @@
 """How latent units are drawn given an image: all at once, or in groups."""
 
+from __future__ import annotations
+
 import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable("vae_trainer")
 class Sampler(keras.layers.Layer):
     """Draws z from the posterior: the reparameterisation trick.
 
     Kingma & Welling 2014, section 2.4.
     """
 
-    def call(self, z_mean, z_log_var, epsilon=None):
+    def call(
+        self,
+        z_mean: tf.Tensor,
+        z_log_var: tf.Tensor,
+        epsilon: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Returns z_mean + exp(z_log_var / 2) * epsilon.
 
         Args:

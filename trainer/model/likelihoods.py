@@ -48,6 +48,7 @@ class Likelihood:
         weight_a_channel: whether the weight has an entry for each channel.
         parameters_a_value: the most parameters that a value may have.
         nats_a_value: float, what the loss leaves out for each value.
+        of_levels: whether a value is one of 256 levels.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Likelihood:
     weight_a_channel: bool = False
     parameters_a_value: int = 1
     nats_a_value: float = 0.0
+    of_levels: bool = False
 
     def log_normalizer(self, values):
         """Returns the constant that the loss leaves out, in nats per image.
@@ -278,6 +280,7 @@ LIKELIHOODS = {
             first_value=_FIRST_LOG_SCALE,
             weight_a_channel=True,
             parameters_a_value=2,
+            of_levels=True,
         ),
     )
 }

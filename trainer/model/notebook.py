@@ -8,7 +8,11 @@ import tensorflow as tf
 from trainer import randomness
 
 
-def build_encoder(latent_dim, image_shape=(28, 28, 1), seed=0):
+def build_encoder(
+    latent_dim: int,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    seed: int = 0,
+) -> keras.Model:
     """Returns the encoder: images -> [z_mean, z_log_var].
 
     Args:
@@ -48,7 +52,11 @@ def build_encoder(latent_dim, image_shape=(28, 28, 1), seed=0):
     return keras.Model(images, [z_mean, z_log_var], name="encoder")
 
 
-def build_decoder(latent_dim, image_shape=(28, 28, 1), seed=0):
+def build_decoder(
+    latent_dim: int,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    seed: int = 0,
+) -> keras.Model:
     """Returns the decoder: z -> images in [0, 1].
 
     Args:

@@ -1,20 +1,26 @@
 """A variational autoencoder as a Keras model."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
-from trainer.model import latents, likelihoods, priors
+from trainer.model import keras_file, latents, likelihoods, priors
+from trainer.model.array_methods import ArrayMethods
 from trainer.model.fit_checks import check_pair, checked_images
 from trainer.model.hidden_units import HiddenUnits
 from trainer.model.latents import Sampler
 from trainer.model.pixel_parameters import PixelParameters
 
 
-class VAE(keras.Model):
+@keras.saving.register_keras_serializable("vae_trainer")
+class VAE(ArrayMethods, keras.Model):
     """A variational autoencoder (Kingma & Welling 2014).
 
     The training job has a loop of its own; `compile` and `fit` are for
@@ -47,6 +53,8 @@ class VAE(keras.Model):
         hidden_units: the `HiddenUnits` of the encoder.
         likelihood_weights: list of the weights that the likelihood has beside
             the decoder's: one or none.
+        settings: dict of those arguments that no other attribute has.
+        built_in: the `keras_file.BuiltIn` of a built-in model; None of others.
 
     Raises:
         ValueError: the encoder and the decoder do not fit each other, or not
@@ -55,21 +63,27 @@ class VAE(keras.Model):
 
     def __init__(
         self,
-        encoder,
-        decoder,
+        encoder: keras.Model,
+        decoder: keras.Model,
         *,
-        reconstruction_loss="mse",
-        beta=1.0,
-        arithmetic=arithmetic_lib.NEWEST,
-        image_shape=None,
-        latent_dim=None,
-        prior_components=0,
-        **kwargs,
+        reconstruction_loss: str = "mse",
+        beta: float = 1.0,
+        arithmetic: int = arithmetic_lib.NEWEST,
+        image_shape: tuple[int, int, int] | None = None,
+        latent_dim: int | None = None,
+        prior_components: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         # Keras would compile the whole step of `fit` with XLA on a GPU, and
         # XLA drops the check of the pixels.
         self.supports_jit = False
+        self.built_in = None
+        self.settings = {
+            "reconstruction_loss": reconstruction_loss,
+            "arithmetic": arithmetic,
+            "prior_components": prior_components,
+        }
         if image_shape is None or latent_dim is None:
             check_pair(encoder, decoder)
             image_shape = encoder.input_shape[1:]
@@ -123,14 +137,40 @@ class VAE(keras.Model):
             name="reconstruction_loss"
         )
         self.kl_loss_tracker = keras.metrics.Mean(name="kl_loss")
+        self.built = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Does nothing: the encoder and the decoder come built."""
         del input_shape
         self.built = True
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save`, a file for `keras.models.load_model`.
+
+        Raises:
+            ValueError: as `get_config`; no file is touched.
+        """
+        self.get_config()
+        super().save(filepath, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `save` writes down beside the weights.
+
+        Raises:
+            ValueError: an encoder or decoder that Keras cannot write down.
+        """
+        return keras_file.config_of(self)
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> VAE:
+        """Returns the model of `get_config`, with first weights."""
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return keras_file.from_config(cls, config)
+
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The three loss trackers, which `fit` resets at each epoch."""
         return [
             self.total_loss_tracker,
@@ -138,7 +178,9 @@ class VAE(keras.Model):
             self.kl_loss_tracker,
         ]
 
-    def call(self, images, epsilon=None):
+    def call(
+        self, images: tf.Tensor, epsilon: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns reconstructions of `images`, same shape, in [0, 1]."""
         epsilon = self._noise(images, epsilon)
         posterior = self.latents.posterior(
@@ -146,43 +188,18 @@ class VAE(keras.Model):
         )
         return self.decode(self.sampler(*posterior, epsilon))
 
-    def encode(self, images):
-        """Returns the posterior of images.
-
-        Of groups of latent units, that of each group where the groups above
-        are at their means.
-
-        Args:
-            images: tensor of shape (batch, height, width, channels), in [0, 1].
-
-        Returns:
-            (z_mean, z_log_var), each of shape (batch, latent_dim), in the
-            precision that the encoder computes in.
-        """
-        return self.latents.posterior(self.features(images))
-
-    def features(self, images):
+    def features(self, images: tf.Tensor) -> Any:
         """Returns what posteriors are made of, however many z are drawn.
 
         Args:
-            images: as of `encode`.
+            images: tensor of shape (batch, height, width, channels), in [0, 1].
         """
         images = tf.cast(images, self.encoder.compute_dtype)
         return self.latents.bottom_up(images, training=False)
 
-    def decode(self, z):
-        """Returns what latent vectors look like.
-
-        Args:
-            z: tensor of shape (batch, latent_dim).
-
-        Returns:
-            Tensor of shape (batch, height, width, channels), in [0, 1], in the
-            precision that the decoder computes in.
-        """
-        return self._pixels.means(z, self.image_shape[-1])
-
-    def terms(self, images, epsilon=None):
+    def terms(
+        self, images: tf.Tensor, epsilon: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns the parts of the objective, per image.
 
         Args:
@@ -199,7 +216,9 @@ class VAE(keras.Model):
         features = self.latents.bottom_up(inputs)
         return self._terms(images, inputs, epsilon, features, self.components())
 
-    def terms_and_fired(self, images, epsilon, components):
+    def terms_and_fired(
+        self, images: tf.Tensor, epsilon: tf.Tensor | None, components: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what `terms` does, and which hidden units fired.
 
         Args:
@@ -218,7 +237,7 @@ class VAE(keras.Model):
             fired,
         )
 
-    def components(self):
+    def components(self) -> Any:
         """Returns what the prior is made of, with the weights as they are.
 
         To be computed once for many batches, if no weight changes.
@@ -247,7 +266,7 @@ class VAE(keras.Model):
             z_mean,
         )
 
-    def reconstruction_loss(self, images, z):
+    def reconstruction_loss(self, images: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
         """Returns the reconstruction term of the objective, per image.
 
         Args:
@@ -264,7 +283,13 @@ class VAE(keras.Model):
             images, self._pixels.parameters(z), *self.likelihood_weights
         )
 
-    def log_weights(self, images, features, noise, components):
+    def log_weights(
+        self,
+        images: tf.Tensor,
+        features: Any,
+        noise: tf.Tensor,
+        components: Any,
+    ) -> tf.Tensor:
         """Returns the logarithms of importance weights, one an image.
 
         log p(x | z) + log p(z) - log q(z | x) of the z that noise makes.
@@ -296,18 +321,18 @@ class VAE(keras.Model):
         )
         return log_likelihood + log_prior_over_posterior
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`; what it has refused it may be given."""
         with self._traced_anew_after_an_error():
             return super().fit(*args, **kwargs)
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as `keras.Model.evaluate`; see `fit`."""
         with self._traced_anew_after_an_error():
             return super().evaluate(*args, **kwargs)
 
     @contextlib.contextmanager
-    def _traced_anew_after_an_error(self):
+    def _traced_anew_after_an_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -315,7 +340,7 @@ class VAE(keras.Model):
             self.train_function = self.test_function = None
             raise
 
-    def train_step(self, images):
+    def train_step(self, images: Any) -> dict[str, tf.Tensor]:
         """One step of `fit`; returns the three losses as a dict."""
         with tf.GradientTape() as tape:
             losses = self._batch_losses(images)
@@ -329,7 +354,7 @@ class VAE(keras.Model):
         )
         return self._track(losses)
 
-    def test_step(self, images):
+    def test_step(self, images: Any) -> dict[str, tf.Tensor]:
         """One step of `evaluate`; returns the three losses as a dict."""
         return self._track(self._batch_losses(images))
 

@@ -1,6 +1,9 @@
 """Flags: from a command line to values, `--help`, and flag files."""
 
+import contextlib
 import dataclasses
+import numbers
+import os
 import re
 import textwrap
 
@@ -18,6 +21,8 @@ _COLUMNS, _INDENT = 80, 2
 _COMMON, _OTHER = "Common", "Other"
 # What stands for a value in `--help` where no unit does.
 _STAND_INS = {int: "N", float: "X", str: "TEXT", list: "TEXT"}
+# What every command line takes, and no function.
+_OF_COMMANDS = {"flagfile", "help", "undefok", "version"}
 _DEFINE = {
     bool: absl_flags.DEFINE_boolean,
     int: absl_flags.DEFINE_integer,
@@ -148,15 +153,16 @@ class Flags:
             absl_flags.DEFINE_boolean(name, False, "", flag_values=self._values)
         try:
             _, *stray = self._values([self._usage.program, *arguments])
-        except absl_flags.Error as error:
-            # absl begins some of them with the word that stands there anyway.
-            text = str(error).removeprefix("ERROR:: ")
-            raise ConfigError(text) from error
         except UnicodeDecodeError as error:
             raise ConfigError(
                 f"A --flagfile is not UTF-8 text ({error}); give one with a "
                 "flag on each line."
             ) from error
+        # A ValueError comes of a value for --noNAME.
+        except (absl_flags.Error, ValueError) as error:
+            # absl begins some of them with the word that stands there anyway.
+            text = str(error).removeprefix("ERROR:: ")
+            raise ConfigError(text) from error
         if self["help"].value:
             for title, entries in self._more_help(self):
                 for name, text in entries:
@@ -307,6 +313,55 @@ def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
         print(flag_file(config), end="")
         return None
     return config
+
+
+def config_of(given):
+    """Returns the `TrainConfig` of flags that are given in Python.
+
+    Args:
+        given: dict of values by the names of flags. A path is a text, and
+            NumPy's numbers are numbers.
+
+    Raises:
+        ConfigError: as `parse_flags`.
+    """
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    settings = {}
+    for name, value in given.items():
+        if name in _OF_COMMANDS or name.removeprefix("no") in (
+            fields.keys() - {name}
+        ):
+            raise ConfigError(
+                f"--{name} is for the command line; in Python give the name "
+                "and the value of a setting, such as deterministic=False."
+            )
+        field = fields.get(name)
+        if field is None or (
+            field.metadata["choices"] and isinstance(value, str)
+        ):
+            # The command line has sentences of its own for these.
+            _training_flags(TRAIN).parse([f"--{name}={value}"])
+        settings[name] = _plain(value, field.type)
+    if "job_dir" not in settings and platform.job_dir():
+        settings["job_dir"] = platform.job_dir()
+    config = TrainConfig(**settings)
+    config.check_batch()
+    return config
+
+
+def _plain(value, kind):
+    """Returns a path as a text, and a number of NumPy as one of Python."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, numbers.Integral):
+        return int(value)
+    if kind is float and isinstance(value, numbers.Real):
+        # One that is too large stays, to be refused.
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    return value
 
 
 def expand_flags(arguments, usage=TRAIN):

@@ -11,7 +11,7 @@ from trainer.runtime import platform
 # Who stops a job may say so twice: Slurm does, within some milliseconds, when
 # it preempts one that has no time of grace.
 # https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
-_SAME_SECONDS = 1.0
+SAME_SECONDS = 1.0
 
 
 class StopSignal:
@@ -90,7 +90,7 @@ class StopSignal:
             # What another worker asked for does not count: the signal often
             # comes to all of them, and this one's is not to cut its saving.
             first = first or now
-            if now - first > _SAME_SECONDS:
+            if now - first > SAME_SECONDS:
                 os._exit(platform.exit_code(InterruptedJobError.exit_code))
             if not self.requested:
                 self.request(signal.Signals(number).name)

@@ -79,6 +79,7 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--epoch=3"], "Unknown command line flag 'epoch'"),
         (["train"], "'train' is not a flag"),
         (["--epochs=three"], "invalid literal"),
+        (["--nodeterministic=1"], "does not take an argument"),
         (["--epochs=0"], "--epochs=0 is too small; the least is 1"),
         (["--batch_size=0"], "--batch_size=0 is too small"),
         (["--learning_rate=0"], "--learning_rate=0.0 must be above 0"),
@@ -364,6 +365,7 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     assert capsys.readouterr().out == ""
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     data_url=st.text(),
     numbers=st.tuples(

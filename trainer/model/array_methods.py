@@ -1,0 +1,223 @@
+"""The methods of a `VAE` for scripts and notebooks: any number of images.
+
+They take arrays and give arrays, or tensors and tensors. The images are
+checked first, and computed in batches, so that ten thousand of them need no
+more memory than a few hundred.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import randomness
+from trainer.model.array_checks import (
+    as_fractions,
+    check_levels,
+    checked_images,
+    checked_latents,
+)
+from trainer.model.inference import BATCH_SIZE
+from trainer.model.likelihoods import Likelihood
+
+Values: TypeAlias = "np.ndarray | tf.Tensor"
+
+# What an int64 holds.
+_MOST = 2**63 - 1
+
+
+class ArrayMethods:
+    """What a `VAE` makes of images and of latent vectors.
+
+    Images are of shape (N, height, width, channels): floats or bools from 0 to
+    1, or uint8 from 0 to 255. What is given as an array or a list comes back
+    as an array, a tensor as a tensor, through which gradients go. Results are
+    in the precision that the model computes in; arrays of bfloat16, for which
+    NumPy has no type, are float32.
+
+    Inside of a `tf.function` all is one batch, and pixels cannot be looked at.
+
+    All raise a ValueError for images or z that the model cannot take; the
+    message says what was expected.
+    """
+
+    # Of the `VAE` whose methods these are.
+    image_shape: tuple[int, int, int]
+    latent_dim: int
+    encoder: keras.Model
+    decoder: keras.Model
+    likelihood: Likelihood
+
+    def encode(self, images: Values) -> tuple[Values, Values]:
+        """Returns the posterior of images.
+
+        Of groups of latent units, that of each group where the groups above
+        are at their means.
+
+        Args:
+            images: see the class.
+
+        Returns:
+            (z_mean, z_log_var), each of shape (N, latent_dim).
+        """
+        images = checked_images(images, self.image_shape)
+        return _in_batches(lambda batch, _: self._posterior(batch), images)
+
+    def decode(self, z: Values) -> Values:
+        """Returns what latent vectors look like.
+
+        Args:
+            z: numbers of shape (N, latent_dim).
+
+        Returns:
+            Images of shape (N, height, width, channels), floats in [0, 1].
+        """
+        z = checked_latents(z, self.latent_dim)
+        (images,) = _in_batches(lambda batch, _: (self._decoded(batch),), z)
+        return images
+
+    def reconstruct(self, images: Values) -> Values:
+        """Decodes the posterior means of images.
+
+        Args:
+            images: see the class.
+
+        Returns:
+            Images of the same shape, floats in [0, 1].
+        """
+        images = checked_images(images, self.image_shape)
+
+        def reconstructed(batch, _):
+            z_mean, _ = self._posterior(batch)
+            return (self._decoded(z_mean),)
+
+        (found,) = _in_batches(reconstructed, images)
+        return found
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Decodes draws from the prior: those that `vae-generate` decodes.
+
+        Args:
+            count: how many images, from 1.
+            seed: from 0. The images are a function of it, and the first ones
+                of a larger count are the same.
+
+        Returns:
+            Float array of shape (count, height, width, channels), in [0, 1].
+        """
+        count, seed = _checked("count", count, 1), _checked("seed", seed)
+        components = self.components()
+
+        def drawn(batch, start):
+            z = self.prior.draw(
+                seed,
+                randomness.Tag.PICTURES,
+                row=0,
+                position=start,
+                count=len(batch),
+                components=components,
+            )
+            return (self._decoded(z),)
+
+        (images,) = _in_batches(drawn, np.empty(count))
+        return images
+
+    def elbo(self, images: Values, seed: int = 0) -> Values:
+        """Returns a lower bound of log p(x) for each image, in nats.
+
+        log p(x | z) of one z of the posterior, less the KL divergence of the
+        posterior from the prior (Kingma & Welling 2014, equation 3), whatever
+        the `beta` of the training. The KL is exact, but with a VampPrior an
+        estimate from that z. What kind of number log p(x) is depends on the
+        likelihood: docs/likelihoods.md.
+
+        Args:
+            images: see the class; for a likelihood of 256 levels, multiples of
+                1/255.
+            seed: from 0, of the noise that z is made of, which also depends on
+                the place of an image. The mean over the test images with the
+                seed of the job is the ELBO of `vae-evaluate`.
+
+        Returns:
+            float64 of shape (N,).
+        """
+        images = checked_images(images, self.image_shape)
+        seed = _checked("seed", seed)
+        components = self.components()
+        log_normalizer = self.likelihood.log_normalizer(
+            math.prod(self.image_shape)
+        )
+
+        def bounds(batch, start):
+            batch = as_fractions(batch, self.encoder.variable_dtype)
+            if self.likelihood.of_levels:
+                check_levels(batch)
+            noise = randomness.normal(
+                seed,
+                randomness.Tag.TEST_NOISE,
+                row=0,
+                position=start,
+                count=tf.shape(batch)[0],
+                width=self.latent_dim,
+            )
+            reconstruction_loss, kl, _, _ = self.terms_and_fired(
+                batch, noise, components
+            )
+            kl = tf.reduce_sum(tf.cast(kl, tf.float64), axis=1)
+            return (
+                -tf.cast(reconstruction_loss, tf.float64) - log_normalizer - kl,
+            )
+
+        (found,) = _in_batches(bounds, images)
+        return found
+
+    def _posterior(self, images):
+        images = as_fractions(images, self.encoder.variable_dtype)
+        return self.latents.posterior(self.features(images))
+
+    def _decoded(self, z):
+        return self._pixels.means(z, self.image_shape[-1])
+
+
+def _in_batches(function, values):
+    """Returns what a function makes of values, joined.
+
+    Args:
+        function: of a batch and of the index of its first value; returns a
+            tuple of tensors, each as long as the batch.
+        values: array or tensor.
+    """
+    if not tf.executing_eagerly():
+        return function(values, 0)
+    batches = [
+        function(values[start : start + BATCH_SIZE], start)
+        if tf.is_tensor(values)
+        else map(_array, function(values[start : start + BATCH_SIZE], start))
+        for start in range(0, len(values), BATCH_SIZE)
+    ]
+    join = tf.concat if tf.is_tensor(values) else np.concatenate
+    return tuple(join(parts, axis=0) for parts in zip(*batches, strict=True))
+
+
+def _array(tensor):
+    if tensor.dtype == tf.bfloat16:
+        tensor = tf.cast(tensor, tf.float32)
+    return tensor.numpy()
+
+
+def _checked(name, number, least=0):
+    """Returns a count or a seed as an int."""
+    try:
+        found = operator.index(number)
+    except TypeError:
+        found = -1
+    if isinstance(number, bool) or not least <= found <= _MOST:
+        raise ValueError(
+            f"{name}={number!r} is not a whole number from {least}."
+        )
+    return found
