@@ -80,3 +80,9 @@ def refuse(config):
             f"--free_bits={config.free_bits} does not work with "
             "--jit_compile=true; use --jit_compile=auto."
         )
+    if config.free_bits > 0 and config.microbatches > 1:
+        raise ConfigError(
+            f"--free_bits={config.free_bits} looks at the KL of the whole "
+            f"batch, but --microbatches={config.microbatches} never has all of "
+            "it at once; leave one of them out."
+        )
