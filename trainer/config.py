@@ -212,6 +212,17 @@ class TrainConfig:
         maximum=_MOST_IN_SHAPE,
         common=True,
     )
+    # A resume may leave it out: that is for `JobDir.check_settings` to say.
+    init_from: str = setting(
+        "",
+        "job whose weights a new job begins with, local or gs://: those that "
+        "fit by name and shape. @last (if nothing is said), @best or @STEP names "
+        "the checkpoint. A resume reads it no more, and may leave it out",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="a search varies numbers, and this is a job",
+        unit="folder[@checkpoint]",
+    )
     initial_units: int = setting(
         0,
         "latent units that the training starts with; the weights of the others "
@@ -565,6 +576,8 @@ class TrainConfig:
         places.parse(self.job_dir, "--job_dir")
         if self.data_dir:
             places.parse(self.data_dir, "--data_dir")
+        if self.init_from:
+            places.split_checkpoint(self.init_from, "--init_from")
         model_flags.check_name(self.model)
         model_flags.split_options(self.model_options)
         contradictions.refuse(self)

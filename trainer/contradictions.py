@@ -36,6 +36,12 @@ def refuse(config):
             f"--latent_dim={config.latent_dim}; give at most that, or 0 for "
             "all."
         )
+    if config.initial_units and config.init_from:
+        raise ConfigError(
+            f"--initial_units={config.initial_units} begins with weights of "
+            f"zero, but --init_from={config.init_from} with those of a job; "
+            "leave one of them out."
+        )
     if config.patience_epochs and not config.eval_epochs:
         raise ConfigError(
             f"--patience_epochs={config.patience_epochs} looks at the held-out "
