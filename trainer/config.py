@@ -216,8 +216,8 @@ class TrainConfig:
     init_from: str = setting(
         "",
         "job whose weights a new job begins with, local or gs://: those that "
-        "fit by name and shape. @last (if nothing is said), @best or @STEP names "
-        "the checkpoint. A resume reads it no more, and may leave it out",
+        "fit by name and shape. @last (if nothing is said), @best or @STEP "
+        "names the checkpoint. A resume reads it no more, and may leave it out",
         group="Model and objective",
         role="mathematics",
         not_tuned="a search varies numbers, and this is a job",
