@@ -212,6 +212,17 @@ class TrainConfig:
         maximum=_MOST_IN_SHAPE,
         common=True,
     )
+    # A resume may leave it out: that is for `JobDir.check_settings` to say.
+    init_from: str = setting(
+        "",
+        "job whose weights a new job begins with, local or gs://: those that "
+        "fit by name and shape. @last (if nothing is said), @best or @STEP "
+        "names the checkpoint. A resume reads it no more, and may leave it out",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned="a search varies numbers, and this is a job",
+        unit="folder[@checkpoint]",
+    )
     initial_units: int = setting(
         0,
         "latent units that the training starts with; the weights of the others "
@@ -435,6 +446,16 @@ class TrainConfig:
         minimum=0,
         maximum=_MOST_IN_SHAPE,
     )
+    microbatches: int = setting(
+        1,
+        "equal slices of a replica's batch that are computed one after "
+        "another, so that a step takes less memory; the result is the same up "
+        "to rounding",
+        group="Precision and speed",
+        role="run",
+        minimum=1,
+        maximum=_MOST_IN_SHAPE,
+    )
     # A resume may say in another word what came out of auto; that it comes
     # out the same is for `JobDir.check_resume` to say.
     jit_compile: str = setting(
@@ -555,6 +576,8 @@ class TrainConfig:
         places.parse(self.job_dir, "--job_dir")
         if self.data_dir:
             places.parse(self.data_dir, "--data_dir")
+        if self.init_from:
+            places.split_checkpoint(self.init_from, "--init_from")
         model_flags.check_name(self.model)
         model_flags.split_options(self.model_options)
         contradictions.refuse(self)
@@ -602,10 +625,14 @@ class TrainConfig:
     def check_replicas(self, replica_count):
         """Refuses a batch that cannot be split evenly among the replicas.
 
+        Nor may it be one whose part in a replica cannot be cut into
+        `microbatches`.
+
         Raises:
             ConfigError: the message has the sizes and counts that would do.
         """
         if self.batch_size % replica_count == 0:
+            self._check_microbatches(replica_count)
             return
         below = self.batch_size // replica_count * replica_count
         sizes = [size for size in (below, below + replica_count) if size]
@@ -619,6 +646,23 @@ class TrainConfig:
             f"{replica_count} replicas; use --batch_size="
             f"{' or '.join(map(str, sizes))}, or one of "
             f"{', '.join(map(str, counts))} replicas."
+        )
+
+    def _check_microbatches(self, replica_count):
+        images = self.batch_size // replica_count
+        if images % self.microbatches == 0:
+            return
+        counts = [
+            count
+            for count in range(1, min(images, _MOST_PROPOSED) + 1)
+            if images % count == 0
+        ]
+        raise ConfigError(
+            f"--microbatches={self.microbatches} cannot cut the {images} "
+            f"image{'s' * (images != 1)} that --batch_size={self.batch_size} "
+            f"gives each of {replica_count} "
+            f"replica{'s' * (replica_count != 1)} into equal slices; use one "
+            f"of {', '.join(map(str, counts))}."
         )
 
     def check_batch(self):

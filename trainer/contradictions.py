@@ -36,6 +36,12 @@ def refuse(config):
             f"--latent_dim={config.latent_dim}; give at most that, or 0 for "
             "all."
         )
+    if config.initial_units and config.init_from:
+        raise ConfigError(
+            f"--initial_units={config.initial_units} begins with weights of "
+            f"zero, but --init_from={config.init_from} with those of a job; "
+            "leave one of them out."
+        )
     if config.patience_epochs and not config.eval_epochs:
         raise ConfigError(
             f"--patience_epochs={config.patience_epochs} looks at the held-out "
@@ -79,4 +85,10 @@ def refuse(config):
         raise ConfigError(
             f"--free_bits={config.free_bits} does not work with "
             "--jit_compile=true; use --jit_compile=auto."
+        )
+    if config.free_bits > 0 and config.microbatches > 1:
+        raise ConfigError(
+            f"--free_bits={config.free_bits} looks at the KL of the whole "
+            f"batch, but --microbatches={config.microbatches} never has all of "
+            "it at once; leave one of them out."
         )

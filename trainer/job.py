@@ -23,8 +23,16 @@ from trainer.errors import (
 from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
+from trainer.job_dir.checkpoint_writer import publish
 from trainer.job_dir.open import open_to_write
-from trainer.model import averages, build as build_lib, export, priors
+from trainer.model import (
+    averages,
+    build as build_lib,
+    export,
+    initial_weights,
+    priors,
+)
+from trainer.model.weights import variables_of
 from trainer.patience import Patience, losses_of
 from trainer.pictures import picture_files
 from trainer.result import Result
@@ -111,6 +119,9 @@ def _lead(session):
     ):
         start, damaged = _find_start(job, config)
         losses = _losses_before(job, start)
+        initial = None
+        if start.variables is None:
+            initial = initial_weights.read(job, config, console, session.stop)
         finished = _is_finished(job, config, start, losses)
         session.tell(
             "start",
@@ -120,8 +131,9 @@ def _lead(session):
                 "due": start.due,
                 "losses": losses,
                 "arithmetic": job.arithmetic(),
+                "state": _state(start, initial),
             },
-            start.variables,
+            initial.arrays if initial else start.variables,
         )
         if finished:
             checkpoint_lib.set_aside(job, damaged, start, console)
@@ -130,13 +142,15 @@ def _lead(session):
             result = Result(**job.finished())
             report_trial(result.test_metrics)
             return result
-        training = _prepare_to_lead(session, job, start, damaged)
+        training = _prepare_to_lead(session, job, start, damaged, initial)
         # Not before: a start that is refused is none.
         console.line(
             f"Resuming {job.location} at step {start.step}."
             if start.step
             else f"New job in {job.location}."
         )
+        if initial:
+            console.line(initial.sentence(training.vae))
         console.line(
             f"Training on {len(training.data.train_images):,} images of "
             f"{training.data.called} with {training.cluster.describe()}, step "
@@ -177,7 +191,14 @@ def _tell_of_bfloat16(config, console):
         )
 
 
-def _prepare_to_lead(session, job, start, damaged):
+def _state(start, initial):
+    """Returns what a chief sends to the others of its model: which arrays."""
+    if initial:
+        return "initial"
+    return "none" if start.variables is None else "saved"
+
+
+def _prepare_to_lead(session, job, start, damaged, initial):
     """Returns the `Training`, once all workers have what it needs.
 
     Nothing is written before all is checked, so that a start that is refused
@@ -220,9 +241,37 @@ def _prepare_to_lead(session, job, start, damaged):
         job.arithmetic(),
         start,
         model_for,
+        initial and initial.arrays,
     )
     checkpoint_lib.set_aside(job, damaged, start, session.console)
-    job.write_record(config, model, data, jit_compile, cluster)
+
+    def record():
+        job.write_record(
+            config,
+            model,
+            data,
+            jit_compile,
+            cluster,
+            initial and initial.record(),
+        )
+
+    if initial:
+        # From here on the job has a copy, whatever becomes of the other one.
+        publish(
+            job,
+            Checkpoint(
+                step=0,
+                due=(),
+                test_loss=None,
+                variables=checkpoint_lib.snapshot(
+                    variables_of(training.vae, training.optimizer)
+                ),
+                rows={},
+            ),
+            before=record,
+        )
+    else:
+        record()
     run_cards.write(job, data.held_out)
     job.finished_path.unlink(missing_ok=True)
     job.start_publishing()
@@ -243,8 +292,10 @@ def _follow(session):
             "due": [*due],
             "losses": [*losses],
             "arithmetic": int(arithmetic),
+            "state": "none" | "initial" | "saved" as state,
         }:
-            start = Checkpoint(step, tuple(due), None, variables)
+            saved = variables if state == "saved" else None
+            start = Checkpoint(step, tuple(due), None, saved)
         case _:
             raise _no_chief()
     model = build_lib.description(config)
@@ -275,6 +326,7 @@ def _follow(session):
         arithmetic,
         start,
         training_lib.model_builder(session, cluster, arithmetic),
+        variables if state == "initial" else None,
     )
     with (
         hang.watched(session, start.step) as watchdog,
@@ -310,13 +362,14 @@ def _find_start(job, config):
     It is that of step 0 for a new job. The newer ones are damaged: a dict of
     what is wrong, by step.
     """
-    nothing = Checkpoint(step=0, due=(), test_loss=None, variables={})
+    nothing = Checkpoint(step=0, due=(), test_loss=None, variables=None)
     if config.resume == "never" and not job.is_empty():
         raise ConfigError(
             f"--resume=never, but {job.location} is not empty; give another "
             "--job_dir, or --resume=auto to go on with it."
         )
     job.check_folders()
+    initial_weights.refuse_itself(config)
     if not job.exists:
         steps = checkpoint_lib.list_steps(job)
         if steps:

@@ -21,6 +21,7 @@ _NAME_BYTES, _PATH_BYTES = 255, 4096
 # Python makes them by a function that calls itself for each.
 _MOST_FOLDERS = 500
 _READABLE_CHARACTERS = 60
+_WHICH = re.compile("last|best|[0-9]+")
 _SHOWN_CHARACTERS = 100
 
 
@@ -110,6 +111,32 @@ def parse_local(text, flag):
             f"{flag}={place} is in a bucket; give a folder of this machine."
         )
     return pathlib.Path(place.path)
+
+
+def split_checkpoint(text, flag):
+    """Returns the folder of a job, and which of its checkpoints a user named.
+
+    Args:
+        text: str, `FOLDER[@last|best|STEP]`, the folder as for `parse`.
+        flag: str, what the user gave it with.
+
+    Returns:
+        (folder, which): both str; without an @ it is the last one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    folder, at, which = text.rpartition("@")
+    if not at or "/" in which:
+        folder, which = text, "last"
+    parse(folder, flag)
+    if not _WHICH.fullmatch(which):
+        raise ConfigError(
+            f"{flag}={_shown(text)}: {_shown(which)} is not last, best or a "
+            "step number; of a folder with an @ in its name, write "
+            "FOLDER@last."
+        )
+    return folder, which
 
 
 def cache_folder():

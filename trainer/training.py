@@ -17,7 +17,12 @@ from trainer.distributed.calls import Calls, Workers
 from trainer.errors import DataError
 from trainer.evaluation.held_out import Evaluator
 from trainer.job_dir import checkpoint as checkpoint_lib
-from trainer.model import averages, optimizer as optimizer_lib, priors
+from trainer.model import (
+    averages,
+    initial_weights,
+    optimizer as optimizer_lib,
+    priors,
+)
 from trainer.model.build import build_vae
 from trainer.model.step import make_train_steps
 from trainer.model.vae import VAE
@@ -140,8 +145,35 @@ def model_builder(session, cluster, arithmetic):
     return model_for
 
 
-def build(session, cluster, data, jit_compile, arithmetic, start, model_for):
-    """Returns a `Training` whose model has the state of a checkpoint."""
+def build(
+    session,
+    cluster,
+    data,
+    jit_compile,
+    arithmetic,
+    start,
+    model_for,
+    initial=None,
+):
+    """Returns a `Training` whose model has the state of a checkpoint.
+
+    Where there is none yet, a weight is that of another job if it fits, else
+    that which the seed gives; pseudo-inputs are images of the data.
+
+    Args:
+        session: the `Session`.
+        cluster: the `devices.Cluster`.
+        data: the `Dataset`.
+        jit_compile: bool.
+        arithmetic: int, the version of the job's.
+        start: a `Checkpoint`; its variables are None if there is none yet.
+        model_for: as from `model_builder`.
+        initial: dict of arrays, of the weights of another job; None without.
+
+    Raises:
+        ConfigError: none of those weights fits.
+        JobDirError: the checkpoint is of another model.
+    """
     config = session.config
     schedule = Schedule.of(config, len(data.train_images))
     if config.mixed_precision != "none" and (
@@ -155,13 +187,15 @@ def build(session, cluster, data, jit_compile, arithmetic, start, model_for):
         optimizer_lib.build(
             optimizer, weights_of(vae), vae.prior.weights.values()
         )
-        if config.prior == "vamp" and not start.step:
+        if config.prior == "vamp" and start.variables is None:
             vae.prior.pseudo_inputs.assign(
                 priors.first_pseudo_inputs(
                     config.seed, data.train_images, config.prior_components
                 )
             )
-        if start.step:
+        if initial is not None:
+            initial_weights.assign(vae, optimizer, initial)
+        if start.variables is not None:
             checkpoint_lib.assign(
                 variables_of(vae, optimizer),
                 start.variables,

@@ -186,17 +186,20 @@ def test_any_layout_gives_one_result_of_a_strangers_model_on_a_dataset(
     for path in filter(pathlib.Path.is_file, data.rglob("*")):
         bucket.write(f"data/{path.relative_to(data)}", path.read_bytes())
 
-    def train_here(replicas):
+    def train_here(replicas, name="", *more):
         config = parse_flags(
             [
-                *(*SMALL, *flags, f"--data_dir={data}"),
-                f"--job_dir={tmp_path / f'1x{replicas}'}",
+                *(*SMALL, *flags, f"--data_dir={data}", *more),
+                f"--job_dir={tmp_path / f'{name}1x{replicas}'}",
                 f"--virtual_devices={replicas}",
             ]
         )
         train_only(config)
         return config.job_dir
 
+    # All begin alike, with weights that the chief alone can read.
+    begun = train_here(1, "begun", "--max_steps=3")
+    flags += (f"--init_from={begun}",)
     in_memory = pathlib.Path(train_here(1))
     monkeypatch.setattr(images, "memory_bytes", lambda: 0)
     assert_equal_in_float64(in_memory, pathlib.Path(train_here(4)))
@@ -211,6 +214,7 @@ def test_any_layout_gives_one_result_of_a_strangers_model_on_a_dataset(
             XDG_CACHE_HOME=str(tmp_path / f"machine-{index}"),
         )
     assert workers.codes() == [0, 0], workers.all_said()
+    assert workers.all_said().count("Taken from ") == 1
     assert_equal_in_float64(in_memory, workers.job_dir)
 
 

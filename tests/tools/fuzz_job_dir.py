@@ -195,11 +195,12 @@ class Fuzzer:
             yield
 
     def _build(
-        self, session, cluster, data, jit_compile, arithmetic, start, model_for
-    ):
+        self, session, cluster, data, jit_compile, arithmetic, start, model_for,
+        initial=None,
+    ):  # fmt: skip
         """As `training.build`, with a model that is built once."""
         vae = self._model(session.config, data.image_shape)
-        if start.step:
+        if start.variables is not None:
             checkpoint_lib.assign(
                 trained.variables_of(vae, None), start.variables, "the job"
             )

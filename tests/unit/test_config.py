@@ -17,6 +17,7 @@ MATHEMATICS = (
     "model",
     "model_options",
     "latent_dim",
+    "init_from",
     "initial_units",
     "reconstruction_loss",
     "binarize",

@@ -40,7 +40,9 @@ MODELS = [
     pytest.param(MLP | BCE, 2, id="mlp"),
     pytest.param(CONV, 2, id="conv", marks=SLOW),
     pytest.param(
-        {"model": f"{STRANGERS}:subclassed"} | BCE, 2, id="subclassed"
+        {"model": f"{STRANGERS}:subclassed", "microbatches": 4} | BCE,
+        2,
+        id="subclassed",
     ),
     pytest.param(MLP | BCE | VAMP, 4, id="vamp"),
     pytest.param(HIERARCHY | BCE, 2, id="hierarchy", marks=SLOW),

@@ -140,3 +140,26 @@ def test_no_two_places_share_a_name_in_the_cache():
     assert places.parse("gs://bucket/a/").cache_name == (
         places.parse("gs://bucket/a").cache_name
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("runs/a", ("runs/a", "last")),
+        ("runs/a@last", ("runs/a", "last")),
+        ("gs://bucket/a@best", ("gs://bucket/a", "best")),
+        ("runs/me@home/a@120", ("runs/me@home/a", "120")),
+        ("runs/me@home/a", ("runs/me@home/a", "last")),
+        ("me@home@last", ("me@home", "last")),
+    ],
+)
+def test_a_checkpoint_is_named_after_an_at(text, expected):
+    assert places.split_checkpoint(text, "--init_from") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["runs/a@", "runs/a@-1", "runs/a@newest", "@last", "s3://b/a@last"]
+)
+def test_what_is_no_checkpoint_is_refused(text):
+    with pytest.raises(ConfigError, match="--init_from"):
+        places.split_checkpoint(text, "--init_from")

@@ -24,8 +24,8 @@ class Cluster:
     Attributes:
         strategy: a `tf.distribute.Strategy`.
         device_kind: `"GPU"` or `"CPU"`.
-        parts: into how many parts each replica cuts its batch, to compute
-            them abreast.
+        parts: into how many parts each replica cuts its batch, or each slice
+            of that, to compute them abreast.
     """
 
     strategy: tf.distribute.Strategy
@@ -81,7 +81,8 @@ def connect(config, topology=None):
             "GPUs with CUDA_VISIBLE_DEVICES=-1."
         )
     parts = 1
-    slice_size = config.batch_size // (len(topology.hosts) if topology else 1)
+    slices = config.microbatches * (len(topology.hosts) if topology else 1)
+    slice_size = config.batch_size // slices
     if not gpus and config.virtual_devices <= 1 and slice_size % _PARTS == 0:
         parts = _PARTS
         _share_cores()

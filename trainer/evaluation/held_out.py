@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer import randomness
 from trainer.data import order
 from trainer.distributed.calls import Calls, agree
-from trainer.model.step import sum_of_parts
+from trainer.model.step import sum_in_order, sum_of_parts
 
 # A latent unit is active when its posterior mean varies more than this over
 # the test set (Burda et al. 2016, section 5.2).
@@ -90,7 +90,9 @@ class Evaluator:
         )
         # One for all runs: to make and to end an iterator takes long, above
         # all on several GPUs (`data/order.py`).
-        sum_batches = _make_sum_batches(vae, config, strategy, parts)
+        sum_batches = _make_sum_batches(
+            vae, config, strategy, parts, sum(self._sizes())
+        )
         self._calls = Calls(
             functools.partial(sum_batches, iter(batches)), workers
         )
@@ -228,7 +230,7 @@ def collapse_message(row, config, dead_layers=()):
     return f"{advice}, or --free_bits=0.05 (now {config.free_bits:g})."
 
 
-def _make_sum_batches(vae, config, strategy, parts):
+def _make_sum_batches(vae, config, strategy, parts, size):
     """Returns a function that sums over test batches.
 
     It takes an iterator, a count, a proposal and the sums up to now, and
@@ -250,9 +252,16 @@ def _make_sum_batches(vae, config, strategy, parts):
             count=tf.shape(images)[0],
             width=config.latent_dim,
         )
-        return sum_of_parts(
-            functools.partial(weighted_sums, components),
-            parts,
+        # A forward pass of the whole batch may take more memory than a slice
+        # of it forward and backward.
+        return sum_in_order(
+            functools.partial(
+                sum_of_parts,
+                functools.partial(weighted_sums, components),
+                parts,
+            ),
+            tf.zeros([size], tf.float64),
+            config.microbatches,
             images,
             noise,
             batch["weights"],

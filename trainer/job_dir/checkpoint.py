@@ -42,16 +42,19 @@ class Checkpoint:
         due: names of the work of this step that was not done yet.
         test_loss: total loss of the held-out images, if this step was
             evaluated: the test set's, or the validation set's if there is one.
-        variables: NumPy arrays by name.
+        variables: NumPy arrays by name; None of a job that has saved none.
         rows: how many rows of metrics belong to it, by split: those that
             `rows_until` gives. None if an earlier version saved it.
+        sha256: str, of the state file that it was read from; None where it
+            was not read.
     """
 
     step: int
     due: tuple[str, ...]
     test_loss: float | None
-    variables: dict[str, np.ndarray]
+    variables: dict[str, np.ndarray] | None
     rows: dict[str, int] | None = None
+    sha256: str | None = None
 
 
 def snapshot(variables):
@@ -188,7 +191,7 @@ def _is_manifest(manifest):
     return (
         stored.is_count(manifest.get("format"))
         and manifest["format"] == _FORMAT
-        and stored.is_count(manifest.get("step"), least=1)
+        and stored.is_count(manifest.get("step"))
         and isinstance(due, list)
         and all(name in CAN_WAIT for name in due)
         and "test_loss" in manifest
@@ -237,6 +240,7 @@ def read(folder):
         test_loss=manifest["test_loss"],
         variables=variables,
         rows=manifest.get("rows"),
+        sha256=expected["sha256"],
     )
 
 
@@ -299,12 +303,13 @@ def set_aside(job, damaged, used, console):
         )
 
 
-def select(job, wanted):
+def select(job, wanted, option="--checkpoint="):
     """Returns one verified `Checkpoint` of a job, changing nothing.
 
     Args:
         job: a `JobDir`.
         wanted: `"last"`, `"best"` (least test loss), or a step number.
+        option: str, what the user writes before that.
 
     Raises:
         JobDirError: there is no such checkpoint, or it is damaged.
@@ -323,14 +328,14 @@ def select(job, wanted):
             if not losses:
                 raise JobDirError(
                     f"No checkpoint in {job.location}/checkpoints was "
-                    "evaluated; use --checkpoint=last."
+                    f"evaluated; use {option}last."
                 )
             step = min(losses, key=losses.get)
         else:
             step = int(wanted)
     except ValueError as error:
         raise JobDirError(
-            f"--checkpoint={wanted} is not last, best or a step number."
+            f"{option}{wanted} is not last, best or a step number."
         ) from error
     if step not in steps:
         raise JobDirError(
@@ -342,7 +347,7 @@ def select(job, wanted):
         return read(folder)
     except DamagedCheckpointError as error:
         raise JobDirError(
-            f"{folder} is damaged ({error}); choose another with --checkpoint "
+            f"{folder} is damaged ({error}); choose another with {option}STEP "
             f"(there are steps {', '.join(map(str, steps))})."
         ) from error
 

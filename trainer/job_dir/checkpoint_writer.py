@@ -104,15 +104,7 @@ class CheckpointWriter:
             ]
             checkpoint_lib.write_manifest(final, checkpoint, state)
         else:
-            aside = self._job.unfinished / final.name
-            try:
-                checkpoint_lib.write(aside, checkpoint)
-                checkpoint_lib.read(aside)
-                final.parent.mkdir(exist_ok=True)
-                os.rename(aside, final)
-                files.sync(final.parent)
-            finally:
-                shutil.rmtree(self._job.unfinished, ignore_errors=True)
+            publish(self._job, checkpoint)
         self._verified.add(checkpoint.step)
 
     def _rotate(self):
@@ -141,6 +133,30 @@ class CheckpointWriter:
                 return False
             self._verified.add(step)
         return True
+
+
+def publish(job, checkpoint, before=lambda: None):
+    """Writes a checkpoint aside, reads it back, and makes it visible.
+
+    Args:
+        job: a claimed `JobDir`, which has none of that step.
+        checkpoint: a `Checkpoint`.
+        before: called when all is written, just before it becomes visible.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    final = job.checkpoint(checkpoint.step)
+    aside = job.unfinished / final.name
+    try:
+        checkpoint_lib.write(aside, checkpoint)
+        checkpoint_lib.read(aside)
+        before()
+        final.parent.mkdir(exist_ok=True)
+        os.rename(aside, final)
+        files.sync(final.parent)
+    finally:
+        shutil.rmtree(job.unfinished, ignore_errors=True)
 
 
 def _refuse_non_finite(checkpoint):

@@ -115,9 +115,13 @@ class JobDir:
         """As `Record.check_model`."""
         self._record.check_model(model)
 
-    def write_record(self, config, model, data, jit_compile, cluster):
+    def initial_weights(self):
+        """As `Record.initial_weights`."""
+        return self._record.initial_weights()
+
+    def write_record(self, *args):
         """As `Record.write`."""
-        self._record.write(config, model, data, jit_compile, cluster)
+        self._record.write(*args)
 
     def finished(self):
         """Returns what `finished.json` says; None where there is none.

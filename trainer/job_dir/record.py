@@ -24,7 +24,8 @@ _PARTS = {
     "sessions": (list, "a list"),
 }
 # What is written beside; an earlier version did not write all of it.
-_OTHER_PARTS = ("format", "id", "arithmetic", "model")
+_OTHER_PARTS = ("format", "id", "arithmetic", "model", "initial_weights")
+_NO_WEIGHTS = {"job": "", "step": 0, "sha256": ""}
 
 
 class Record:
@@ -177,9 +178,12 @@ class Record:
         if config.learning_rate_schedule != "constant":
             names += names_of("length")
         differences = [
-            f"--{name}={getattr(config, name)} (was {getattr(before, name)})"
+            f"--{name}={getattr(config, name)} (was "
+            f"{_said(getattr(before, name))})"
             for name in names
             if getattr(config, name) != getattr(before, name)
+            # What a job began with, it has.
+            and not (name == "init_from" and not config.init_from)
         ]
         name = self.read()["data"]["name"]
         # What lies there is for `check_resume` to compare.
@@ -255,17 +259,48 @@ class Record:
                 "config.json records, or give another --job_dir."
             )
 
-    def write(self, config, model, data, jit_compile, cluster):
-        """Records a new job, or a new session of a recorded one."""
+    def initial_weights(self):
+        """Returns what is recorded of the weights of another job, or None.
+
+        That is a dict of the `job` (str), the `step` and the `sha256` of its
+        checkpoint's state file, with which this job began.
+        """
+        return self.read().get("initial_weights") if self.exists else None
+
+    def write(
+        self,
+        config,
+        model,
+        data,
+        jit_compile,
+        cluster,
+        initial_weights=None,
+    ):
+        """Records a new job, or a new session of a recorded one.
+
+        Args:
+            config: the `TrainConfig`.
+            model: dict, as for `check_model`.
+            data: the `Dataset`.
+            jit_compile: bool.
+            cluster: the `Cluster`.
+            initial_weights: dict, as from `initial_weights`, of a job that
+                begins; None without any.
+        """
         now = datetime.datetime.now(datetime.timezone.utc)
         version = self.arithmetic()
+        settings = config.to_json()
+        if self.exists:
+            settings["init_from"] = self.config().init_from
+        initial_weights = initial_weights or self.initial_weights()
         fresh = {
             "format": 1 if version == arithmetic.FIRST else FORMAT,
             "id": self.id(),
             "arithmetic": version,
-            "config": config.to_json(),
+            "config": settings,
             # That version could not go on with a part that it does not know.
             **({} if version == arithmetic.FIRST else {"model": model}),
+            **({"initial_weights": initial_weights} if initial_weights else {}),
             "data": data.description(),
             "jit_compile": jit_compile,
             "versions": versions(),
@@ -329,6 +364,16 @@ def _fault_of(record):
         model.get("options", {}), dict
     ):
         return f'its "model" is {_shown(model)}, expected an object'
+    initial = record.get("initial_weights", _NO_WEIGHTS)
+    if not isinstance(initial, dict) or not (
+        isinstance(initial.get("job"), str)
+        and stored.is_count(initial.get("step"))
+        and isinstance(initial.get("sha256"), str)
+    ):
+        return (
+            f'its "initial_weights" are {_shown(initial)}, expected a job, a '
+            "step and a checksum"
+        )
     for session in record["sessions"]:
         if not isinstance(session, dict) or not _is_time(
             session.get("started")
@@ -351,6 +396,11 @@ def _is_time(value):
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _said(value):
+    """Returns the value of a setting for a message."""
+    return "not given" if value == "" else value
 
 
 def _shown(value):

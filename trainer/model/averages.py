@@ -36,6 +36,11 @@ def settle(vae, optimizer):
     _assign(weights_of(vae), optimizer.moments().get("ema", ()))
 
 
+def begin(vae, optimizer):
+    """Gives the average the weights of a model that begins with some."""
+    _assign(optimizer.moments().get("ema", ()), weights_of(vae))
+
+
 def arrays_of(vae, arrays):
     """Returns the arrays of a checkpoint that a model is read from.
 

@@ -33,6 +33,38 @@ def sum_of_parts(function, parts, *batches):
     return tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
 
 
+def sum_in_order(function, initial, slices, *batches):
+    """Returns the sum of a function's results on equal slices of a batch.
+
+    They are computed one after another and added in their order, so that the
+    memory of one slice is enough.
+
+    Args:
+        function: takes a slice of each of `batches`; returns nested tensors.
+        initial: zeros of the structure, shapes and dtypes of its results.
+        slices: int, a divisor of the batch. Of a single one, the result is
+            that of `function`, to the digit.
+        *batches: tensors of shape (batch, ...).
+    """
+    if slices == 1:
+        return function(*batches)
+    cut = [
+        tf.reshape(batch, [slices, -1, *batch.shape[1:]]) for batch in batches
+    ]
+
+    def add(index, sums):
+        results = function(*(batch[index] for batch in cut))
+        return index + 1, tf.nest.map_structure(tf.add, sums, results)
+
+    _, sums = tf.while_loop(
+        lambda index, _: index < slices,
+        add,
+        (tf.constant(0), initial),
+        parallel_iterations=1,
+    )
+    return sums
+
+
 def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     """Returns a function that trains for some steps in one TensorFlow call.
 
@@ -85,7 +117,7 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
         )
 
     def replica_step(batch):
-        images = tf.cast(batch["images"], dtype) / 255
+        images = batch["images"]
         # Drawn outside of XLA, whose generator gives other numbers.
         noise = randomness.normal(
             config.seed,
@@ -98,13 +130,23 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
         kl_weight = objective.kl_weight(
             batch["step"], warmup_steps, config.beta
         )
-        losses, gradients = sum_of_parts(
-            lambda *part: forward_and_backward(
-                *part, tf.cast(kl_weight, dtype)
-            ),
-            parts,
+
+        def of_slice(images, noise):
+            return sum_of_parts(
+                lambda *part: forward_and_backward(
+                    *part, tf.cast(kl_weight, dtype)
+                ),
+                parts,
+                tf.cast(images, dtype) / 255,
+                tf.cast(noise, dtype),
+            )
+
+        losses, gradients = sum_in_order(
+            of_slice,
+            (tf.zeros([3], dtype), [tf.zeros_like(w) for w in weights]),
+            config.microbatches,
             images,
-            tf.cast(noise, dtype),
+            noise,
         )
         optimizer.apply(gradients, weights)
         return losses

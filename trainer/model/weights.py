@@ -10,6 +10,7 @@ from trainer.errors import ConfigError
 _NOTEBOOK = re.compile(
     "(encoder|decoder)/((z_mean|z_log_var|(en|de)coder_(conv_[1-3]|dense))/.+)"
 )
+_OPTIMIZER = "optimizer/"
 # A model whose layers are part of another one is none of its layers.
 _KINDS = {"sequential", "functional"}
 _CAMELS = (
@@ -60,7 +61,7 @@ def variables_of(vae, optimizer):
     if optimizer is None:
         return named
     return named | {
-        f"optimizer/{name}": variable
+        f"{_OPTIMIZER}{name}": variable
         for name, variable in _state(optimizer, list(named)).items()
     }
 
@@ -68,9 +69,32 @@ def variables_of(vae, optimizer):
 def average_names(vae):
     """Returns what the average of each weight is called, by its name."""
     return {
-        name: f"optimizer/{_moment_name(name, 'ema')}"
+        name: f"{_OPTIMIZER}{_moment_name(name, 'ema')}"
         for name in variables_of(vae, None)
     }
+
+
+def weights_in(arrays):
+    """Returns the weights among the arrays of a checkpoint, of any model.
+
+    Args:
+        arrays: dict of arrays by name.
+
+    Returns:
+        (weights, are_averages): a dict of arrays by name, the average in the
+        place of a weight that has one; and whether any has.
+    """
+    weights = {
+        name: array
+        for name, array in arrays.items()
+        if not name.startswith(_OPTIMIZER)
+    }
+    averages = {
+        name: arrays[average]
+        for name in weights
+        if (average := f"{_OPTIMIZER}{_moment_name(name, 'ema')}") in arrays
+    }
+    return {**weights, **averages}, bool(averages)
 
 
 def _moment_name(name, kind):

@@ -112,12 +112,14 @@ class Job:
 
 
 def _check_data_place(config):
-    if config.data_dir and not config.data_dir.startswith(("gs://", "/gcs/")):
-        raise ConfigError(
-            f"--data_dir={config.data_dir} is a folder of this machine, which "
-            "the job cannot see; copy it to a bucket and give --data_dir="
-            "gs://BUCKET/FOLDER."
-        )
+    for name in ("data_dir", "init_from"):
+        folder = getattr(config, name)
+        if folder and not folder.startswith(("gs://", "/gcs/")):
+            raise ConfigError(
+                f"--{name}={folder} is a folder of this machine, which the "
+                f"job cannot see; copy it to a bucket and give --{name}="
+                "gs://BUCKET/FOLDER."
+            )
 
 
 def _check_data_size(config):

@@ -37,6 +37,8 @@ SETTINGS_TAG = "job/settings"
 # hosts: no host has an underscore in its name.
 _JOB, _END = "_job", "_end"
 _UNFINISHED = f"{files.TEMPORARY_PREFIX}job"
+# Said by a checksum.
+_PATH, _DIGITS = "init_from", 12
 # What Markdown would take for its own.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 
@@ -99,11 +101,14 @@ def hyperparameters(record):
         dict of bool, int, float or str by name.
     """
     config, data = record["config"], record["data"]
+    initial = record.get("initial_weights")
     return {
         **{
             name: config[name]
             for name in names_of("mathematics") + names_of("length")
+            if name != _PATH
         },
+        **({_PATH: initial["sha256"][:_DIGITS]} if initial else {}),
         "dataset": data["name"],
         "train_examples": data["train_examples"],
         "test_examples": data["test_examples"],
@@ -131,7 +136,12 @@ def settings_table(config, record):
             **{f"MD5 of {name}": md5 for name, md5 in data["md5"].items()},
         },
         "Model": model_of(record),
-        "Settings": config.shared(),
+        "First weights": _first_weights(record),
+        "Settings": {
+            name: value
+            for name, value in config.shared().items()
+            if name != _PATH
+        },
         "Devices": {
             "replicas": record["sessions"][-1]["devices"],
             "XLA": record["jit_compile"],
@@ -147,6 +157,17 @@ def settings_table(config, record):
         for title, part in parts.items()
         if part
     )
+
+
+def _first_weights(record):
+    """Returns which weights of another job a job began with, if it has."""
+    initial = record.get("initial_weights")
+    if not initial:
+        return {}
+    return {
+        "step of the other job": f"{initial['step']:,}",
+        "SHA-256": initial["sha256"],
+    }
 
 
 def model_of(record):

@@ -158,6 +158,8 @@ SESSION = {"started": "2026-11-25T00:00:00+00:00"}
         ({"data": {"name": "idx", "image_shape": [28, 28, 0]}}, "image_shape"),
         ({"data": {"name": "idx", "md5": []}}, "md5"),
         ({"data": {"name": "idx", "md5": {"a": 1}}}, "md5"),
+        ({"initial_weights": []}, "expected a job, a step and a checksum"),
+        ({"initial_weights": {"job": "a", "step": 1}}, "a step and a checksum"),
         ({"sessions": [1]}, "sessions is 1"),
         ({"sessions": [SESSION, {}]}, "without a start"),
         ({"sessions": [{"started": "soon"}]}, "without a start"),

@@ -24,6 +24,7 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
         ((), ["--virtual_devices=3"], "evenly among 3 replicas"),
         ((), ["--job_dir=gs://my-bucket/x"], "--job_dir stands after --"),
         ((), ["--data_dir=/data"], "is a folder of this machine"),
+        ((), ["--init_from=runs/a@best"], "is a folder of this machine"),
         ((), ["--batch_size=60001"], "is more than the 60000 training images"),
         (
             (),

@@ -252,3 +252,24 @@ def test_the_layouts_of_several_jobs_are_one(job, tmp_path):
     one = custom_scalars_plugin.CustomScalarsPlugin(board(job.root))
     request = context.RequestContext()
     assert both.layout_impl(request, "") == one.layout_impl(request, "")
+
+
+def test_weights_of_another_job_are_named_by_a_checksum_not_a_path(job):
+    def shown():
+        record = job.record()
+        text = run_cards.settings_table(job.config(), record)
+        return text, run_cards.hyperparameters(record).get("init_from")
+
+    text, checksum = shown()
+    assert "First weights" not in text
+    assert "init_from" not in text
+    assert checksum is None
+    record = job.record()
+    record["config"]["init_from"] = "secret/place@7"
+    initial = {"job": "secret/place", "step": 7, "sha256": "ab12" * 16}
+    record["initial_weights"] = initial
+    job.config_path.write_text(json.dumps(record))
+    text, checksum = shown()
+    assert f"| SHA\\-256 | {initial['sha256']} |" in text
+    assert "secret" not in text
+    assert checksum == "ab12ab12ab12"

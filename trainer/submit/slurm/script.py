@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 
+from trainer import places
 from trainer.errors import ConfigError
 
 # From the notice that a time limit is near to that limit. The trainer saves
@@ -100,12 +101,16 @@ def render(job, settings):
         )
         if path and not path.startswith("gs://")
     }
+    source = ""
+    if config.init_from and not config.init_from.startswith("gs://"):
+        source, _ = places.split_checkpoint(config.init_from, "--init_from")
+        _check_folder("init_from", source)
     for name, path in folders.items():
         _check_folder(name, path)
     arguments = [f"--job_dir={job.job_dir}", *job.train_flags]
     program, prepare = [shlex.quote(f"{settings.venv}/bin/vae-train")], ""
     if job.image:
-        program, prepare = _container(job, folders)
+        program, prepare = _container(job, folders, source)
     return _SCRIPT.format(
         options="\n".join(
             f"#SBATCH --{name}={shlex.quote(str(value))}"
@@ -163,12 +168,14 @@ def _check_folder(name, path):
         )
 
 
-def _container(job, folders):
+def _container(job, folders, source):
     """Returns what runs the trainer in a container, and what goes before.
 
     Args:
         job: a `Job`.
         folders: dict, paths of the folders that it needs.
+        source: str, path of the job that it begins with, which a restart does
+            not need; empty for none.
 
     Returns:
         A list of str, words of the shell, and a str, lines of it.
@@ -176,7 +183,7 @@ def _container(job, folders):
     Raises:
         ConfigError: a folder cannot be mounted.
     """
-    for folder in folders.values():
+    for folder in (*folders.values(), source):
         if re.search("[:,]", folder):
             raise ConfigError(
                 f"{folder} has a colon or a comma, and Apptainer cannot mount "
@@ -191,6 +198,7 @@ def _container(job, folders):
         *keras_home,
         '${TMPDIR:+--bind "$TMPDIR"}',
         *(f"--bind {shlex.quote(folder)}" for folder in folders.values()),
+        *(['"${initial[@]}"'] if source else []),
         shlex.quote(job.image),
         "vae-train",
     ]
@@ -199,6 +207,13 @@ def _container(job, folders):
         prepare = (
             "\n# Apptainer mounts only what exists.\n"
             f"mkdir -p {shlex.quote(job.job_dir)} || exit\n"
+        )
+    if source:
+        folder = shlex.quote(source)
+        prepare += (
+            "\n# Of a job that goes on it may be gone.\n"
+            "initial=()\n"
+            f"if [ -d {folder} ]; then initial=(--bind {folder}); fi\n"
         )
     return program, prepare
 

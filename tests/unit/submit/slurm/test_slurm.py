@@ -172,6 +172,21 @@ def test_a_container_sees_the_folders_and_the_gpus(program, tmp_path):
     assert job_dir.is_dir()
 
 
+def test_a_job_to_begin_with_is_mounted_while_it_is_there(program, tmp_path):
+    notes = program("srun")
+    source = tmp_path / "first job"
+    source.mkdir()
+    script = dry_run(
+        *(f"--job_dir={tmp_path}/vae", "--image=/shared/vae.sif"),
+        *("--", f"--init_from={source}@best"),
+    )
+    for is_there in (True, False):
+        notes.unlink(missing_ok=True)
+        assert run_script(script).returncode == 0
+        assert (f"--bind\0{source}\0" in notes.read_text()) == is_there
+        shutil.rmtree(source, ignore_errors=True)
+
+
 def test_a_bucket_is_not_mounted():
     script = dry_run("--job_dir=gs://my-bucket/vae", "--image=/shared/vae.sif")
     assert "--bind gs:" not in script
@@ -227,6 +242,7 @@ def test_a_job_that_is_always_interrupted_is_given_up(program):
             ["--image=/shared/vae.sif", "--job_dir=/shared/a:b"],
             "/shared/a:b has a colon or a comma",
         ),
+        (["--", "--init_from=runs/a"], "--init_from=runs/a is not the full"),
         (["--accelerator=a100"], "does not say how many"),
         (
             ["--gpus=1", "--accelerator=a'\n#SBATCH --mem=1\n"],
