@@ -365,7 +365,6 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     assert capsys.readouterr().out == ""
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(
     data_url=st.text(),
     numbers=st.tuples(
@@ -375,7 +374,8 @@ def test_a_value_that_a_flag_file_cannot_hold_is_refused(value, capsys):
     deterministic=st.booleans(),
 )
 @hypothesis.settings(
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 def test_any_config_comes_back_or_is_refused(
     tmp_path, data_url, numbers, seed, deterministic
