@@ -18,7 +18,9 @@ from trainer.errors import ConfigError
 from trainer.runtime import flags as flags_lib
 from trainer.runtime.flags import expand_flags, flag_file, parse_flags
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[3] / "configs").iterdir())
+CONFIGS = sorted(
+    (pathlib.Path(__file__).parents[3] / "configs").rglob("*.flags")
+)
 FIELDS = dataclasses.fields(TrainConfig)
 
 
