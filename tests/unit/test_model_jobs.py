@@ -27,7 +27,7 @@ MLP = {"model": "mlp", "model_options": "width=16"}
 BCE = {"reconstruction_loss": "bce"}
 CONV = {
     "model": "conv",
-    "model_options": "width=16",
+    "model_options": "width=16,depth=1",
     "reconstruction_loss": "logistic",
 }
 HIERARCHY = {
