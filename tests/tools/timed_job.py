@@ -2,7 +2,8 @@
 
     python -m tests.tools.timed_job FOLDER FIRST_STEP
 
-Each step takes `STEP_SECONDS`, and so on. It says each step that it has done.
+Each step takes `STEP_SECONDS`, and so on. It says each step that it has done,
+and its own age before and after the last word of its goodput.
 """
 
 import json
@@ -93,7 +94,7 @@ def main(folder, first_step):
             works={
                 "row": lambda moment: (
                     write_row(job.metrics_path, moment),
-                    print(f"step {moment.step}", flush=True),
+                    _say(moment.step),
                 ),
                 "evaluation": lambda moment: time.sleep(EVALUATION_SECONDS),
             },
@@ -102,6 +103,12 @@ def main(folder, first_step):
             save=save,
             clock=clock,
         )
+        _say("ending")
+    _say("ended")
+
+
+def _say(what):
+    print(what, process_age(), flush=True)
 
 
 if __name__ == "__main__":
