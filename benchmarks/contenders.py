@@ -121,9 +121,12 @@ class Contender:
         line = self._processes[index].stdout.readline()
         if line:
             return json.loads(line)
+        code = self._processes[index].wait()
         self._errors[index].seek(0)
         text = self._errors[index].read().decode(errors="replace").strip()
-        raise ContenderError(f"{self.name} ended too early:\n{text}")
+        raise ContenderError(
+            f"{self.name} ended too early, with exit code {code}:\n{text}"
+        )
 
 
 def keep_to_cores(count):

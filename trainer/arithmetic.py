@@ -6,8 +6,8 @@
    orders of seed 256 + s are those of seed s (`randomness.shuffled`).
 2. The orders of 4,096 epochs, and of as many seeds, differ.
 3. `bce` is computed from logits (`model.likelihoods`). With mixed precision the
-   images that the loss compares, and a decoder's last sigmoid, are float32;
-   the batch of a CPU is not halved, and the last layer is TensorFlow's own.
+   images that the loss compares, and a decoder's last sigmoid, are float32,
+   and the last layer is TensorFlow's own.
 """
 
 FIRST, EXACT_LOSSES, NEWEST = 1, 3, 3

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from trainer import arithmetic as arithmetic_lib, loop
+from trainer import loop
 from trainer.config import TrainConfig
 from trainer.data import order, sources
 from trainer.data.dataset import Dataset
@@ -176,11 +176,6 @@ def build(
     """
     config = session.config
     schedule = Schedule.of(config, len(data.train_images))
-    if config.mixed_precision != "none" and (
-        arithmetic >= arithmetic_lib.EXACT_LOSSES
-    ):
-        # Half a batch leaves the units of a CPU for bfloat16 without work.
-        cluster = dataclasses.replace(cluster, parts=1)
     vae = model_for(tuple(data.image_shape))
     with cluster.strategy.scope():
         optimizer = optimizer_lib.make(config, schedule)
