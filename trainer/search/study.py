@@ -114,12 +114,12 @@ class Study:
         self.definition = definition
         self._path = root / FILE
         self._is_lost = is_lost
-        files.remove_unfinished(root)
-        if stored.is_there(self._path):
-            self.entries = self._read()
-        else:
+        is_new = not stored.is_there(self._path)
+        if is_new:
             self._refuse_others()
-            self.entries = []
+        self.entries = [] if is_new else self._read()
+        files.remove_unfinished(root)
+        if is_new:
             self._write()
 
     def folder(self, number):
@@ -157,8 +157,11 @@ class Study:
 
     def _refuse_others(self):
         for path in self.root.iterdir():
-            # What is being written beside it belongs to a process that lives.
-            if path.name != layout.LOCK:
+            # A search may have been killed while it wrote its first record.
+            if path.name != layout.LOCK and not (
+                path.name.startswith(files.TEMPORARY_PREFIX)
+                and path.name.endswith(FILE)
+            ):
                 raise ConfigError(
                     f"--study_dir={self.root} holds {path.name} but no "
                     f"{FILE}, so it is no search; give another --study_dir."
@@ -179,7 +182,9 @@ class Study:
                 f"vae-trainer {__version__}, which reads up to format "
                 f"{FORMAT}. Install a newer one, or give another --study_dir."
             )
-        recorded = {name: record.get(name) for name in self.definition.to_json()}
+        recorded = {
+            name: record.get(name) for name in self.definition.to_json()
+        }
         if not (
             isinstance(recorded["search"], list)
             and isinstance(recorded["settings"], dict)
@@ -218,7 +223,8 @@ class Study:
                 yield f"it has --{name}={before}, not {now}"
         if recorded["seed"] != ours["seed"]:
             yield (
-                f"it has --seed={recorded['seed']} before --, not {ours['seed']}"
+                f"it has --seed={recorded['seed']} before --, not "
+                f"{ours['seed']}"
             )
         if recorded["pruning"] is not ours["pruning"]:
             yield (
@@ -228,14 +234,18 @@ class Study:
             )
 
     def _is_entry(self, value):
-        parameters = self.definition.parameters
+        if not isinstance(value, dict) or value.keys() != {
+            "parameters",
+            "failure",
+        }:
+            return False
+        values, failure = value["parameters"], value["failure"]
+        searched = {each.name: each for each in self.definition.parameters}
         return (
-            isinstance(value, dict)
-            and value.keys() == {"parameters", "failure"}
-            and isinstance(value["failure"], str)
-            and isinstance(value["parameters"], dict)
-            and value["parameters"].keys() == {each.name for each in parameters}
-            and all(each.has(value["parameters"][each.name]) for each in parameters)
+            isinstance(failure, str)
+            and isinstance(values, dict)
+            and values.keys() == searched.keys()
+            and all(searched[name].has(values[name]) for name in values)
         )
 
     def _damaged(self, reason):

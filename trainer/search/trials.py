@@ -84,7 +84,7 @@ def read(study, number):
             state="failed" if entry.failure else "unfinished",
             failure=entry.failure,
         )
-    config = _config(job, study)
+    config, schedule = _length(job)
     for name, value in entry.parameters.items():
         if getattr(config, name) != value:
             raise JobDirError(
@@ -98,7 +98,6 @@ def read(study, number):
         for row in rows
         if row["split"] != "train" and math.isfinite(row["total_loss"])
     ]
-    schedule = Schedule.of(config, job.of_data("train_examples"))
     pruned = _pruned_epoch(job.pruned_path)
     state = "pruned" if pruned else "unfinished"
     if job.finished():
@@ -170,12 +169,14 @@ def record_pruned(trial, count):
     )
 
 
-def _config(job, study):
+def _length(job):
+    """Returns the `TrainConfig` of a job, and its `Schedule`."""
     try:
-        return job.config()
+        config = job.config()
+        return config, Schedule.of(config, job.of_data("train_examples"))
     except ConfigError as error:
-        # Of what lies there, not of what the user typed.
-        raise JobDirError(f"{error} The search is {study.root}.") from error
+        # It is about what lies there, not about what the user has typed.
+        raise JobDirError(f"{job.root} is no trial of this search: {error}") from error
 
 
 def _open(losses, held_out, config, schedule):
