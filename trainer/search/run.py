@@ -18,7 +18,6 @@ from trainer.search.study import Study
 _FAILURES_IN_A_ROW = 3
 # So often in a row may a trial stop without a new checkpoint.
 _STALLS_IN_A_ROW = 3
-_TITLE = "Search"
 
 
 def search(study_dir, definition, count, stop, console):
@@ -62,12 +61,16 @@ class _Search:
         there = len(self._study.entries)
         if there:
             self._wait_for_left_behind(there)
+        while trial := self._earlier(len(self._trials) + 1):
+            self._add(trial)
+        done = len(self._trials)
+        if there:
             self._console.line(
-                f"Going on with {self._study.root}, which has {there} of "
-                f"{self._count} trials."
+                f"Going on with {self._study.root}: {done} of {self._count} "
+                "trials are over."
             )
-        with self._console.trial_bar(_TITLE, self._count, 0) as show:
-            self._run_all(max(self._count, there), show)
+        with self._console.trial_bar("Search", self._count, done) as show:
+            self._run_from(done + 1, max(self._count, there), show)
         for line in report.end(self._study, self._trials):
             self._console.line(line)
         if report.best(self._trials) is None:
@@ -76,10 +79,11 @@ class _Search:
                 f"{self._study.root}/output has what they printed."
             )
 
-    def _run_all(self, count, show):
+    def _run_from(self, first, last, show):
         failures = 0
-        for number in range(1, count + 1):
+        for number in range(first, last + 1):
             self._stop.check()
+            # Of several folders one may have been deleted, to be run anew.
             trial = self._earlier(number)
             if trial is None:
                 if number > self._count or not self._has_values(number):
