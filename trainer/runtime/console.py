@@ -98,7 +98,7 @@ class Console:
             dynamic_ncols=True,
             leave=False,
             # A rate is nothing to read where a trial takes minutes.
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left "
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
             "{postfix}",
         ) as bar:
 
@@ -189,6 +189,5 @@ class _PlainTrials:
 
         rate = (done - self._first) / (now - self._started)
         left = tqdm.tqdm.format_interval((self._total - done) / rate)
-        self._console.line(
-            f"{self._title}: {done / self._total:.0%}, {left} left, {note}"
-        )
+        text = f"{self._title}: {done / self._total:.0%}, {left} left"
+        self._console.line(f"{text}  {note}".rstrip())

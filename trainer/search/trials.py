@@ -22,8 +22,9 @@ class Trial:
         number: int, from 1.
         folder: `pathlib.Path`, its job directory.
         parameters: dict of int, float or str by name.
-        state: str: finished (it has its `finished.json`), failed (the study
-            says so), pruned (its `pruned.json` does), or unfinished.
+        state: str: failed (the study says so), finished (it has its
+            `finished.json`), pruned (its `pruned.json` says so), or
+            unfinished.
         failure: str, why it has failed.
         losses: tuple of (epoch, loss) of its evaluations of held-out images.
         open_losses: those of them after which the training goes on.
@@ -76,7 +77,8 @@ def read(study, number):
     """
     entry, folder = study.entries[number - 1], study.folder(number)
     job = JobDir(folder)
-    if not job.exists:
+    # Of one that has failed, what lies there may be why.
+    if entry.failure or not job.exists:
         return Trial(
             number=number,
             folder=folder,
@@ -92,6 +94,8 @@ def read(study, number):
                 f"study.json says {value}: it is not trial {number}. Restore "
                 "it, or remove the folder, and the trial is run anew."
             )
+    # It comes last: what is read after it is all there.
+    finished = job.finished()
     rows = rows_lib.read_rows(job.metrics_path)
     held_out = [
         row
@@ -100,17 +104,12 @@ def read(study, number):
     ]
     pruned = _pruned_epoch(job.pruned_path)
     state = "pruned" if pruned else "unfinished"
-    if job.finished():
-        state = "finished"
-    elif entry.failure:
-        state = "failed"
     losses = tuple((row["epoch"], row["total_loss"]) for row in held_out)
     return Trial(
         number=number,
         folder=folder,
         parameters=entry.parameters,
-        state=state,
-        failure=entry.failure,
+        state="finished" if finished else state,
         losses=losses,
         open_losses=_open(losses, held_out, config, schedule),
         pruned_epoch=pruned,
