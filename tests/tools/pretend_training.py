@@ -2,9 +2,10 @@
 
     python -m tests.tools.pretend_training --job_dir=DIR [flags]
 
-Its held-out loss is a function of the flags and of the epoch. It ends as it
-is told by `PRETEND`: words by spaces, each `TRIAL:EXIT_CODE` for a trial that
-ends with that at once, and `EPOCH_SECONDS` says how long an epoch takes.
+Its held-out loss is a function of the flags and of the epoch. The variables
+of the environment `EXIT_CODES` and `EPOCH_SECONDS` have words like
+`TRIAL:VALUE`: with what a trial ends at once (negative: by which signal), and
+how long an epoch of it takes.
 """
 
 import json
@@ -30,16 +31,21 @@ def loss(config, epoch):
     return 30 + 10 * away + 5 / epoch
 
 
+def told(variable, root):
+    """Returns what a variable says of a trial; 0 if it says nothing."""
+    words = os.environ.get(variable, "").split()
+    values = dict(word.split(":") for word in words)
+    return values.get(str(int(root.name)), "0")
+
+
 def main():
     config = parse_flags(sys.argv[1:])
     root = pathlib.Path(config.job_dir)
-    for word in os.environ.get("PRETEND", "").split():
-        number, code = word.split(":")
-        if int(number) == int(root.name):
-            print(f"ERROR: it was told to end with {code}.", flush=True)
-            if int(code) < 0:
-                os.kill(os.getpid(), -int(code))
-            sys.exit(int(code))
+    if code := int(told("EXIT_CODES", root)):
+        print(f"ERROR: it was told to end with {code}.", flush=True)
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        sys.exit(code)
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     with lock.hold(root, str(root)):
@@ -52,7 +58,7 @@ def train(root, config, stopped):
     done = rows.read_text().count('"test"') if rows.exists() else 0
     schedule = Schedule.of(config, EXAMPLES)
     for epoch in range(done + 1, config.epochs + 1):
-        time.sleep(float(os.environ.get("EPOCH_SECONDS", "0")))
+        time.sleep(float(told("EPOCH_SECONDS", root)))
         if stopped:
             print("Interrupted.")
             sys.exit(75)
