@@ -1,7 +1,6 @@
 """A search with real trainings, killed once, equals one that was not."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ def start(folder):
             *("--", *SMALL, "--epochs=2"),
         ],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,7 +45,7 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path):
     killed, untouched = tmp_path / "killed", tmp_path / "untouched"
     first = start(killed)
     rows = killed / "trials" / "0002" / "metrics.jsonl"
-    wait_until(rows.exists, lambda: first.communicate())
+    wait_until(lambda: rows.exists() or first.poll() is not None)
     first.send_signal(signal.SIGTERM)
     out, err = first.communicate(timeout=300)
     assert first.returncode == 75

@@ -1,6 +1,6 @@
 """`vae-tune` whose trials are those of `pretend_training`, to be killed.
 
-    python -m tests.tools.pretend_search [flags] -- [flags]
+python -m tests.tools.pretend_search [flags] -- [flags]
 """
 
 import sys

@@ -105,7 +105,8 @@ def _take(root, location, flag, made):
 
     Args:
         root: `pathlib.Path` of the folder.
-        location, flag: str, as for `hold`.
+        location: str, as for `hold`.
+        flag: str, as for `hold`.
         made: list, to which the folders are added that are made for it.
     """
     looks = 0

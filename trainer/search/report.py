@@ -106,9 +106,7 @@ def _table(parameters, trials):
                 *(_short(trial.parameters[name]) for name in names),
                 _NOTHING if loss is None else f"{loss:.2f}",
                 _NOTHING if epoch is None else str(epoch),
-                _NOTHING
-                if trial.seconds is None
-                else duration(trial.seconds),
+                _NOTHING if trial.seconds is None else duration(trial.seconds),
                 trial.state,
             ]
         )

@@ -239,9 +239,7 @@ class _Search:
 
 def _is_to_run_again(code):
     """Whether a process has saved its state, or was killed."""
-    return code < 0 or code == platform.exit_code(
-        InterruptedJobError.exit_code
-    )
+    return code < 0 or code == platform.exit_code(InterruptedJobError.exit_code)
 
 
 def _state_of(path):

@@ -175,7 +175,9 @@ def _length(job):
         return config, Schedule.of(config, job.of_data("train_examples"))
     except ConfigError as error:
         # It is about what lies there, not about what the user has typed.
-        raise JobDirError(f"{job.root} is no trial of this search: {error}") from error
+        raise JobDirError(
+            f"{job.root} is no trial of this search: {error}"
+        ) from error
 
 
 def _open(losses, held_out, config, schedule):
