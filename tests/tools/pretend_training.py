@@ -17,7 +17,6 @@ import sys
 import time
 
 from trainer.job_dir import lock
-from trainer.job_dir.layout import checkpoint_name
 from trainer.runtime.flags import parse_flags
 from trainer.schedule import Schedule
 
@@ -75,7 +74,6 @@ def train(root, config, stopped):
         with rows.open("a") as file:
             file.write(json.dumps({**row, "split": "train"}) + "\n")
             file.write(json.dumps(row) + "\n")
-        (root / "checkpoints" / checkpoint_name(step)).mkdir(parents=True)
     finished = {
         "step": schedule.total_steps,
         "test_metrics": row,

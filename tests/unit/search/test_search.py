@@ -136,7 +136,7 @@ def start(study_dir, trials, epoch_seconds=""):
 
 def kill_in(trial, study_dir, number):
     """Starts a search, and ends it while a trial of it runs."""
-    running = start(study_dir, 7, f"{trial}:1.5")
+    running = start(study_dir, 6, f"{trial}:1")
     rows = trial_dir(study_dir, trial) / "metrics.jsonl"
     wait_until(lambda: rows.exists() or running.poll() is not None)
     running.send_signal(number)
@@ -153,7 +153,7 @@ def test_a_killed_search_is_the_one_that_nobody_touched(tune, tmp_path):
     assert not (trial_dir(killed, 2) / "finished.json").exists()
     code, _, _ = kill_in(3, killed, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    last = start(killed, 7)
+    last = start(killed, 6)
     _, err = last.communicate(timeout=100)
     assert last.returncode == 0
     # The one that was left behind was not started once more.
@@ -161,7 +161,7 @@ def test_a_killed_search_is_the_one_that_nobody_touched(tune, tmp_path):
     assert "Trial 3 still runs" in err
     assert [sessions(killed, n) for n in (1, 2, 4, 5)] == [1, 2, 1, 1]
 
-    assert tune(trials=7).exit_code == 0
+    assert tune(trials=6).exit_code == 0
     untouched = tmp_path / "search"
     assert recorded(killed) == recorded(untouched)
     for number in range(1, 6):
@@ -173,11 +173,11 @@ def test_a_killed_search_is_the_one_that_nobody_touched(tune, tmp_path):
 
 
 def test_a_worse_trial_is_stopped_and_stays_so(tune, study_dir):
-    code, out, _ = tune(trials=8, EPOCH_SECONDS="6:0.5 7:0.5 8:0.5")
+    code, out, _ = tune(trials=7, EPOCH_SECONDS="6:0.4 7:0.4")
     assert code == 0
     pruned = [
         number
-        for number in range(1, 9)
+        for number in range(1, 8)
         if (trial_dir(study_dir, number) / "pruned.json").exists()
     ]
     # Five are complete before any is judged.
@@ -186,7 +186,7 @@ def test_a_worse_trial_is_stopped_and_stays_so(tune, study_dir):
     for number in pruned:
         folder = trial_dir(study_dir, number)
         assert not (folder / "finished.json").exists()
-        assert f"Trial {number} of 8" in out
+        assert f"Trial {number} of 7" in out
     assert out.count("; pruned") == len(pruned)
     _, compared, _ = run_command("vae-compare", f"{study_dir}/trials/*")
     lines = compared.split("\n\n")[0].splitlines()[1:]
@@ -194,14 +194,16 @@ def test_a_worse_trial_is_stopped_and_stays_so(tune, study_dir):
     assert {n for n, state in states.items() if state == "pruned"} == {
         f"{number:04d}" for number in pruned
     }
-    assert len(states) == 8
-    again = tune(trials=8)
+    assert len(states) == 7
+    again = tune(trials=7)
     assert again.exit_code == 0
-    assert all(sessions(study_dir, n) == 1 for n in range(1, 9))
+    assert all(sessions(study_dir, n) == 1 for n in range(1, 8))
 
 
 def test_without_pruning_each_trial_ends(tune, study_dir):
-    assert tune("--no_pruning", trials=7).exit_code == 0
+    code, out, _ = tune("--no_pruning", trials=7, EPOCH_SECONDS="7:0.4")
+    assert code == 0
+    assert out.count("; finished\n") == 7
     assert not list(study_dir.glob("trials/*/pruned.json"))
     code, _, err = tune(trials=7)
     assert code == 2
