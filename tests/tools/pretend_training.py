@@ -5,7 +5,8 @@
 Its held-out loss is a function of the flags and of the epoch. The variables
 of the environment `EXIT_CODES` and `EPOCH_SECONDS` have words like
 `TRIAL:VALUE`: with what a trial ends at once (negative: by which signal), and
-how long an epoch of it takes.
+how long an epoch of it takes. After its first epoch a trial waits while there
+is a file named by `HOLD`, also `TRIAL:VALUE`.
 """
 
 import json
@@ -31,7 +32,7 @@ def loss(config, epoch):
 
 
 def told(variable, root):
-    """Returns what a variable says of a trial; 0 if it says nothing."""
+    """Returns what a variable says of a trial; "0" if it says nothing."""
     words = os.environ.get(variable, "").split()
     values = dict(word.split(":") for word in words)
     return values.get(str(int(root.name)), "0")
@@ -58,6 +59,8 @@ def train(root, config, stopped):
     schedule = Schedule.of(config, EXAMPLES)
     for epoch in range(done + 1, config.epochs + 1):
         time.sleep(float(told("EPOCH_SECONDS", root)))
+        while epoch == 2 and not stopped and os.path.exists(told("HOLD", root)):
+            time.sleep(0.02)
         if stopped:
             print("Interrupted.")
             sys.exit(75)
