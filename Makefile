@@ -103,7 +103,7 @@ AS_TESTED = --constraint requirements/dev.txt
 
 requirements: $(TO_DEVELOP)
 	$(COMPILE) setup.py requirements/build.in --extra dev -o requirements/dev.txt
-	$(COMPILE) $(AS_TESTED) setup.py requirements/build.in --extra metrics --extra probes -o requirements/run.txt
+	$(COMPILE) $(AS_TESTED) setup.py requirements/build.in --extra metrics --extra probes --extra tune -o requirements/run.txt
 	$(COMPILE) $(AS_TESTED) requirements/build.in -o requirements/build.txt
 	for variant in gpu cpu; do \
 		$(BIN)/python deploy/container/requirements.py $$variant \

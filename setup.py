@@ -14,6 +14,7 @@ RUN_TIME_EXTRAS = {
     "metrics": ["prometheus-client>=0.20"],
     "parquet": ["pyarrow>=18"],
     "probes": ["scikit-learn>=1.5", "threadpoolctl>=3.1"],
+    "tune": ["optuna>=4.2"],
     "tuning": ["cloudml-hypertune==0.1.0.dev6"],
     "vertex": ["google-cloud-aiplatform>=1.71"],
 }
@@ -82,6 +83,7 @@ setuptools.setup(
             "vae-gallery = trainer.commands.gallery:main",
             "vae-generate = trainer.commands.generate:main",
             "vae-submit = trainer.submit.command:main",
+            "vae-tune = trainer.commands.tune:main",
         ],
     },
 )

@@ -51,6 +51,12 @@ class StorageUnavailableError(TrainerError):
     exit_code = 75
 
 
+class TrialStalledError(TrainerError):
+    """A trial asks again and again to be run again; try it later."""
+
+    exit_code = 75
+
+
 class SubmitError(TrainerError):
     """The service that jobs are sent to said no."""
 

@@ -32,6 +32,10 @@ def check(name, arguments):
     if name == "vae-submit":
         check_submission(*arguments)
         return
+    if name == "vae-tune" and "--" in arguments:
+        cut = arguments.index("--")
+        assert parse_flags(arguments[cut + 1 :])
+        arguments = arguments[:cut]
     assert pages.unknown(arguments, pages.flags_of(name)) == [], arguments
     if name == "vae-train" and not any(map(is_out_of_reach, arguments)):
         assert parse_flags(arguments)

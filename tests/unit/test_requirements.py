@@ -74,7 +74,7 @@ def wanted():
     build = [Requirement(name) for name in ("pip>=23.3", "setuptools", "wheel")]
     return {
         "dev": [*of("dev"), *build],
-        "run": [*of("metrics", "probes"), *build],
+        "run": [*of("metrics", "probes", "tune"), *build],
         "image-gpu": of("gpu", "metrics", "probes", "tuning"),
         "image-cpu": [
             Requirement(str(each).replace("tensorflow>", "tensorflow-cpu>"))

@@ -19,6 +19,7 @@ ROOMS = (
     "task",
     "commands",
     "submit",
+    "search",
     "comparison",
     "gallery",
     "in_process",

@@ -19,6 +19,7 @@ _RECORDS = (
     layout.METRICS,
     layout.FINISHED,
     layout.EVALUATION,
+    layout.PRUNED,
     layout.GOODPUT,
 )
 _PICTURES = (
@@ -35,9 +36,10 @@ class Job:
 
     Attributes:
         name: str, what the user calls its directory.
-        state: str: running, finished, interrupted (nobody works on it, and it
-            is not finished), not finished (whether it runs is not known),
-            damaged, or unknown (it could not be looked at).
+        state: str: running, finished, pruned (a search has stopped it),
+            interrupted (nobody works on it, and it is neither), not finished
+            (whether it runs is not known), damaged, or unknown (it could not
+            be looked at).
         faults: tuple of str, a sentence for each thing that cannot be read.
         settings: dict of what may make jobs differ, by name.
         kind: tuple: only losses of jobs of the same kind compare.
@@ -184,7 +186,9 @@ def _read_all(job, name, with_pictures):
     shape = record["data"].get("image_shape")
     return Job(
         name=name,
-        state=_state(faults, finished, is_held),
+        state=_state(
+            faults, finished, is_held, stored.is_there(job.pruned_path)
+        ),
         # A copy of a bucket's has another name.
         faults=tuple(
             fault.replace(str(job.root), job.location) for fault in faults
@@ -203,13 +207,15 @@ def _read_all(job, name, with_pictures):
     )
 
 
-def _state(faults, finished, is_held):
+def _state(faults, finished, is_held, is_pruned):
     if faults:
         return "damaged"
     if is_held:
         return "running"
     if finished:
         return "finished"
+    if is_pruned:
+        return "pruned"
     return "not finished" if is_held is None else "interrupted"
 
 

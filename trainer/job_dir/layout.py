@@ -7,6 +7,8 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 FINISHED = "finished.json"
 EVALUATION = "evaluation.json"
+# That a search stopped it, as one of its worse trials: `search/trials.py`.
+PRUNED = "pruned.json"
 # Where the time went: `tracking/goodput.py`.
 GOODPUT = "goodput.json"
 # Those that are whole, those that proved to be damaged, and the one that is

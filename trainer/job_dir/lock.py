@@ -36,7 +36,7 @@ _HOLDER_BYTES = 512
 
 
 @contextlib.contextmanager
-def hold(root, location):
+def hold(root, location, flag="--job_dir"):
     """Holds a folder for this process while the block runs.
 
     A block that fails and has added nothing to the folder leaves neither the
@@ -44,7 +44,8 @@ def hold(root, location):
 
     Args:
         root: `pathlib.Path` of the folder, which is made if it is not there.
-        location: str, what the user calls the job directory.
+        location: str, what the user calls the folder.
+        flag: str, what the user gave it with.
 
     Yields:
         A function that returns whether the folder is gone by now, or is
@@ -56,7 +57,7 @@ def hold(root, location):
     """
     made = []
     try:
-        lock, is_new = _take(root, location, made)
+        lock, is_new = _take(root, location, flag, made)
         with lock:
             before = set(os.listdir(root))
             try:
@@ -99,12 +100,13 @@ def is_held(root):
     return False
 
 
-def _take(root, location, made):
+def _take(root, location, flag, made):
     """Returns the lock, an open file, and whether it was made for this.
 
     Args:
         root: `pathlib.Path` of the folder.
         location: str, as for `hold`.
+        flag: str, as for `hold`.
         made: list, to which the folders are added that are made for it.
     """
     looks = 0
@@ -113,8 +115,8 @@ def _take(root, location, made):
             lock, is_new = _open(root, made)
         except (FileExistsError, NotADirectoryError) as error:
             raise JobDirError(
-                f"--job_dir={root} cannot be a folder: {_in_the_way(root)}. "
-                "Give another --job_dir."
+                f"{flag}={root} cannot be a folder: {_in_the_way(root)}. "
+                f"Give another {flag}."
             ) from error
         if lock is None:
             time.sleep(_PAUSE_SECONDS)
@@ -131,7 +133,7 @@ def _take(root, location, made):
                     continue
                 raise JobDirError(
                     f"{location} is in use by {holder or 'another process'}; "
-                    "wait until that job has ended, or give another --job_dir."
+                    f"wait until that has ended, or give another {flag}."
                 ) from error
             # Whoever held it before may have removed it in the meantime.
             if _is_in(root, lock):
@@ -143,9 +145,8 @@ def _take(root, location, made):
                 return lock, is_new
         time.sleep(_PAUSE_SECONDS)
     raise JobDirError(
-        f"--job_dir={root} cannot be made: there can be no folder in "
-        f"{root.parent}, or something removes it at once. Give another "
-        "--job_dir."
+        f"{flag}={root} cannot be made: there can be no folder in "
+        f"{root.parent}, or something removes it at once. Give another {flag}."
     )
 
 
@@ -191,7 +192,7 @@ def _read_holder(lock, root):
 def _no_lock(path):
     return JobDirError(
         f"{path} is not the lock of a job, which is a file that names a "
-        "process; look at what it is, and remove it, or give another --job_dir."
+        "process; look at what it is, and remove it, or give another folder."
     )
 
 

@@ -33,7 +33,7 @@ class JobDir:
     Attributes:
         root, location, store, is_lost: as given.
         config_path, metrics_path, finished_path, evaluation_path,
-            goodput_path, checkpoints, damaged, unfinished, logs, train_logs,
+            pruned_path, goodput_path, checkpoints, damaged, unfinished, logs, train_logs,
             plots, export, model, hangs: each a `pathlib.Path`; see `layout`.
     """
 
@@ -55,6 +55,7 @@ class JobDir:
         self.metrics_path = self.root / layout.METRICS
         self.finished_path = self.root / layout.FINISHED
         self.evaluation_path = self.root / layout.EVALUATION
+        self.pruned_path = self.root / layout.PRUNED
         self.goodput_path = self.root / layout.GOODPUT
         self.checkpoints = self.root / layout.CHECKPOINTS
         self.damaged = self.root / layout.DAMAGED

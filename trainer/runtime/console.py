@@ -79,6 +79,37 @@ class Console:
             yield advance
 
     @contextlib.contextmanager
+    def trial_bar(self, title, total, done):
+        """Shows progress in trials of a search, of which `done` are over.
+
+        Yields:
+            `show(done, note)`, with a fraction for the trial that runs.
+        """
+        if self.is_json or not sys.stderr.isatty():
+            yield _PlainTrials(self, title, total, done)
+            return
+        import tqdm
+
+        with tqdm.tqdm(
+            desc=title,
+            total=total,
+            initial=done,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            # A rate is nothing to read where a trial takes minutes.
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
+            "{postfix}",
+        ) as bar:
+
+            def show(done, note):
+                bar.set_postfix_str(note, refresh=False)
+                bar.update(done - bar.n)
+                bar.refresh()
+
+            yield show
+
+    @contextlib.contextmanager
     def _bar(self, title, total, unit, initial=0, **settings):
         if not self._has_bars:
             yield lambda count, note="": None
@@ -136,4 +167,27 @@ class _PlainProgress:
             import tqdm
 
             text += f", {tqdm.tqdm.format_interval(left)} left"
+        self._console.line(f"{text}  {note}".rstrip())
+
+
+class _PlainTrials:
+    """Progress of a search where there is no terminal: now and then a line."""
+
+    def __init__(self, console, title, total, done):
+        self._console = console
+        self._title = title
+        self._total = total
+        self._first = done
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, done, note):
+        now = time.monotonic()
+        if now - self._printed < _LINE_SECONDS or done <= self._first:
+            return
+        self._printed = now
+        import tqdm
+
+        rate = (done - self._first) / (now - self._started)
+        left = tqdm.tqdm.format_interval((self._total - done) / rate)
+        text = f"{self._title}: {done / self._total:.0%}, {left} left"
         self._console.line(f"{text}  {note}".rstrip())

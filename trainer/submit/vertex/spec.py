@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from trainer.errors import ConfigError
+from trainer.search import space
 from trainer.submit import machines
 from trainer.submit.vertex import service, tuning
 
@@ -154,7 +155,13 @@ def render(job, settings):
         arguments = [f"--job_dir={job.job_dir}", *job.train_flags]
         spec = {**head, "jobSpec": job_spec(job, settings, arguments)}
         return service.CUSTOM_JOB, spec
-    parameters = tuning.parse(settings.tune, job)
+    parameters = space.parse(
+        settings.tune,
+        "--tune",
+        job.train_flags,
+        job.train_config,
+        job.replica_count,
+    )
     # No --job_dir: each trial gets one of its own from its AIP_* variables.
     trial = job_spec(job, settings, list(job.train_flags))
     study = tuning.study(
