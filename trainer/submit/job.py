@@ -244,6 +244,13 @@ def _add_flags(flags):
     flags.add(
         "dry_run", False, "print what would be sent, send nothing", title=title
     )
+    flags.add(
+        "wait",
+        False,
+        "stay until the job has ended, say what changes, and end as it did; "
+        "Ctrl-C ends the waiting alone",
+        title=title,
+    )
     title = "Machines"
     flags.add(
         "workers",

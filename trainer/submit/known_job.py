@@ -1,0 +1,26 @@
+"""A job that was sent, as its engine tells of it."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnownJob:
+    """What an engine knows of a job.
+
+    Attributes:
+        name: str, by which the engine and the verbs of `vae-submit` find it.
+        title: str, what people called it.
+        state: str, the engine's own word for how it stands.
+        has_ended: bool, whether it will not change any more.
+        has_succeeded: bool, whether it has ended well.
+        job_dir: str, `--job_dir` of the training; "" where that is not told.
+        details: tuple of str, lines that say more.
+    """
+
+    name: str
+    title: str
+    state: str
+    has_ended: bool = False
+    has_succeeded: bool = False
+    job_dir: str = ""
+    details: tuple = ()
