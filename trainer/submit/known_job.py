@@ -14,6 +14,8 @@ class KnownJob:
         has_ended: bool, whether it will not change any more.
         has_succeeded: bool, whether it has ended well.
         job_dir: str, `--job_dir` of the training; "" where that is not told.
+        kind: str, what the engine calls such a job, where it has several.
+        created: str, when it was sent: ISO 8601, of one engine alike.
         details: tuple of str, lines that say more.
     """
 
@@ -23,4 +25,6 @@ class KnownJob:
     has_ended: bool = False
     has_succeeded: bool = False
     job_dir: str = ""
+    kind: str = ""
+    created: str = ""
     details: tuple = ()

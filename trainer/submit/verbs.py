@@ -122,7 +122,10 @@ def _status(engine, name, job_dir, jobs, stop):
     if not job_dir:
         return
     if not engine.sees(job_dir):
-        print(f"Progress: {engine.program} logs has it; {job_dir} is not here")
+        print(
+            f"Progress: {job_dir} cannot be seen from here; `{engine.program} "
+            "logs` shows how far the training is."
+        )
         return
     try:
         print(f"Progress: {progress.read(job_dir, stop)}")

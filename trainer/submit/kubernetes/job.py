@@ -1,6 +1,6 @@
 """The forms that a job has on Kubernetes: a Job, a JobSet, a TFJob."""
 
-from trainer.submit.kubernetes import pod as kubernetes_pod
+from trainer.submit.kubernetes import kubectl, pod as kubernetes_pod
 
 _PORT = 2222
 # Crashes, of all workers together, after which the job is given up. What the
@@ -190,6 +190,22 @@ def _tfjob(job, settings):
         },
     }
     return [tfjob]
+
+
+def queue(item, name):
+    """Has a job wait in a queue of Kueue, which starts it when it is due.
+
+    https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
+
+    Args:
+        item: dict, a job of any of the `FORMS`.
+        name: str, of the LocalQueue.
+    """
+    labels = item["metadata"]["labels"]
+    item["metadata"]["labels"] = {**labels, kubectl.QUEUE_LABEL: name}
+    spec = item["spec"]
+    policy = spec["runPolicy"] if item["kind"] == "TFJob" else spec
+    policy["suspend"] = True
 
 
 def _seconds(hours):

@@ -7,8 +7,9 @@ import dataclasses
 import re
 
 from trainer.errors import ConfigError
-from trainer.submit import machines
+from trainer.submit import job as job_lib, machines
 from trainer.submit.kubernetes import (
+    extras,
     job as kubernetes_job,
     pod as kubernetes_pod,
 )
@@ -40,9 +41,12 @@ class Settings:
     memory_gib: float
     node_selector: list[str]
     tensorboard: bool
+    queue: str
+    pvc: list[str]
+    labels: list[str]
 
     def __post_init__(self):
-        for name in ("namespace", "service_account"):
+        for name in ("namespace", "service_account", "queue"):
             value = getattr(self, name)
             if value and not re.fullmatch(
                 "[a-z0-9]([-a-z0-9]*[a-z0-9])?", value
@@ -64,6 +68,25 @@ class Settings:
                     f"--node_selector={text} is not of the form KEY=VALUE, "
                     "for instance topology.kubernetes.io/zone=us-central1-a."
                 )
+        _ = self.claims, self.own_labels
+
+    @property
+    def claims(self):
+        """The claims of volumes by the path at which pods have them, a dict.
+
+        Raises:
+            ConfigError: a claim cannot be.
+        """
+        return extras.parse_claims(self.pvc)
+
+    @property
+    def own_labels(self):
+        """The labels of the user's own, a dict.
+
+        Raises:
+            ConfigError: a label cannot be.
+        """
+        return extras.parse_labels(self.labels)
 
 
 def add_flags(flags):
@@ -107,6 +130,28 @@ def add_flags(flags):
     flags.add(
         "tensorboard", True, "run TensorBoard beside the job", title=title
     )
+    flags.add(
+        "queue",
+        "",
+        "the LocalQueue of Kueue in which the job waits for its turn",
+        title=title,
+        unit="name",
+    )
+    flags.add(
+        "pvc",
+        [],
+        "a PersistentVolumeClaim and the path at which the pods have it: for "
+        "data, or for --job_dir; may be repeated",
+        title=title,
+        unit="name:path",
+    )
+    flags.add(
+        "labels",
+        [],
+        "a label of all that is made for the job; may be repeated",
+        title=title,
+        unit="key=value",
+    )
 
 
 def render(job, settings):
@@ -124,11 +169,14 @@ def render(job, settings):
         ConfigError: the training would refuse its flags, or Kubernetes cannot
             run the job as described.
     """
-    job.train_config()
-    if not re.fullmatch(r"gs://[^/]+/.+", job.job_dir):
+    job.train_config(mounts=settings.claims)
+    if not (
+        re.fullmatch(r"gs://[^/]+/.+", job.job_dir)
+        or job_lib.is_below(job.job_dir, settings.claims)
+    ):
         raise ConfigError(
             f"--job_dir={job.job_dir} does not outlive the pods of the job; "
-            "give gs://BUCKET/FOLDER."
+            "give gs://BUCKET/FOLDER, or a folder on a volume of --pvc."
         )
     _check_accelerator(job)
     _check_name(job, settings)
@@ -136,12 +184,20 @@ def render(job, settings):
         kubernetes_pod.network_policy(job),
         *kubernetes_job.FORMS[settings.kind](job, settings),
     ]
+    if settings.queue:
+        kubernetes_job.queue(objects[-1], settings.queue)
     if settings.tensorboard:
         objects = [*kubernetes_pod.tensorboard(job, settings), *objects]
-    if settings.namespace:
-        for item in objects:
-            item["metadata"]["namespace"] = settings.namespace
+    for item in objects:
+        place(item, settings)
     return objects
+
+
+def place(item, settings):
+    """Puts an object of a job where it belongs, with the user's labels."""
+    if settings.namespace:
+        item["metadata"]["namespace"] = settings.namespace
+    extras.add_labels(item, settings.own_labels)
 
 
 def machine_warning(job):

@@ -180,6 +180,7 @@ def _job(number, state, reason, submitted, comment, title):
         has_ended=word in {_SUCCEEDED, *_FAILED},
         has_succeeded=word == _SUCCEEDED,
         job_dir=job_dir,
+        created=submitted,
         details=tuple(details),
     )
 

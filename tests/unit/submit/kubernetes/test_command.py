@@ -142,7 +142,8 @@ def test_a_submission_says_where_to_watch(kubectl):
     )
     assert lines == [
         "Submitted: jobsets.jobset.x-k8s.io/vae",
-        "Status: kubectl get jobsets.jobset.x-k8s.io/vae --namespace=team",
+        "Status: vae-submit kubernetes status vae --namespace=team",
+        "Object: kubectl get jobsets.jobset.x-k8s.io/vae --namespace=team",
         f"Pods: kubectl get pods {pods} --watch",
         f"Logs: kubectl logs {pods} --follow --tail=-1 --max-log-requests=2",
         "TensorBoard: tensorboard --logdir=gs://my-bucket/runs/vae/logs "
@@ -318,7 +319,7 @@ def test_the_real_kubectl_submits_and_submits_again(api):
 def test_the_printed_commands_are_ones_that_the_real_kubectl_takes(api):
     lines = vae_submit(*SUBMIT, "--kind=jobset").out.splitlines()
     commands = dict(line.split(": ", 1) for line in lines)
-    for name in ("Status", "Logs", "Stop"):
+    for name in ("Object", "Logs", "Stop"):
         subprocess.run(
             shlex.split(commands[name]), check=True, capture_output=True
         )
