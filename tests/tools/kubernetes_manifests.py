@@ -79,6 +79,7 @@ _JOBSET = _closed(
     metadata=_METADATA,
     spec=_closed(
         "replicatedJobs",
+        suspend=_SWITCH,
         network=_closed(
             enableDNSHostnames=_SWITCH,
             subdomain=_TEXT,

@@ -14,6 +14,7 @@ class KnownJob:
         has_ended: bool, whether it will not change any more.
         has_succeeded: bool, whether it has ended well.
         job_dir: str, `--job_dir` of the training; "" where that is not told.
+        is_search: bool, whether it is many trainings; `details` has those.
         kind: str, what the engine calls such a job, where it has several.
         created: str, when it was sent: ISO 8601, of one engine alike.
         details: tuple of str, lines that say more.
@@ -25,6 +26,7 @@ class KnownJob:
     has_ended: bool = False
     has_succeeded: bool = False
     job_dir: str = ""
+    is_search: bool = False
     kind: str = ""
     created: str = ""
     details: tuple = ()

@@ -116,7 +116,7 @@ def _status(engine, name, job_dir, jobs, stop):
         print(f"{job.title}: {job.state}")
         for line in job.details:
             print(line)
-        job_dir = job.job_dir or job_dir
+        job_dir = "" if job.is_search else job.job_dir or job_dir
     else:
         print(f"{engine.title} knows no job of {job_dir}.")
     if not job_dir:

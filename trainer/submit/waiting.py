@@ -88,7 +88,7 @@ class _Watch:
             print(f"{clock:%H:%M:%S} {job.state}{rest}", flush=True)
 
     def _read(self, job):
-        if not self._engine.sees(job.job_dir):
+        if job.is_search or not self._engine.sees(job.job_dir):
             return None
         try:
             return progress.read(job.job_dir, self._stop)

@@ -1,4 +1,4 @@
-"""`vae-submit kubernetes`: submit a job through the user's own kubectl."""
+"""`vae-submit kubernetes`: submit through the user's own kubectl."""
 
 import json
 

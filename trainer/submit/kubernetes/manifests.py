@@ -207,9 +207,15 @@ def machine_warning(job):
     name = _ACCELERATORS.get(job.accelerator, job.accelerator)
     if machines.knows(name, job.gpus):
         return None
+    meant = (
+        machines.nearest_gpus(name)
+        if name in machines.ACCELERATORS
+        else machines.nearest(name, _ACCELERATORS)
+    )
     return machines.not_checked(
         f"--accelerator={job.accelerator} with --gpus={job.gpus}",
         "the cluster",
+        meant,
     )
 
 

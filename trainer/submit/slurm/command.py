@@ -1,4 +1,4 @@
-"""`vae-submit slurm`: submit a job to Slurm, and what to do with it then."""
+"""`vae-submit slurm`: submit a job to Slurm, and what may follow."""
 
 import os
 import pathlib

@@ -27,12 +27,21 @@ from trainer.submit import machines
 
 ROOT = pathlib.Path(__file__).parents[4]
 OVERLAYS = sorted((ROOT / "deploy" / "kubernetes" / "overlays").iterdir())
+ADDED = (
+    *("--queue=gpus", "--labels=team=vision", "--labels=example.com/cost=a.1"),
+    *("--pvc=images:/data", "--pvc=runs:/runs", "--job_dir=/runs/vae"),
+    *("--workers=2", "--", "--data_dir=/data/cats"),
+)
 FORMS = {
     "one machine": (),
     "one machine with GPUs": GPUS,
     "four machines": ("--workers=4", "--spot", "--timeout_hours=24", *GPUS),
     "jobset": ("--kind=jobset", "--workers=4", "--timeout_hours=24", *GPUS),
     "jobset, one machine": ("--kind=jobset",),
+    **{
+        f"{kind} with all that can be added": (f"--kind={kind}", *ADDED)
+        for kind in ("job", "jobset", "tfjob")
+    },
     "tfjob": ("--kind=tfjob", "--workers=4", "--timeout_hours=24", *GPUS),
 }
 
@@ -175,6 +184,50 @@ def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
         "--epochs=3",
     ]
     assert not {"command", "env"} & {*container}
+
+
+@pytest.mark.parametrize("kind", ["job", "jobset", "tfjob"])
+def test_a_job_in_a_queue_starts_when_kueue_says_so(kind):
+    tensorboard, *_, job = rendered(f"{kind} with all that can be added")
+    queue = {"kueue.x-k8s.io/queue-name": "gpus"}
+    assert queue.items() <= job["metadata"]["labels"].items()
+    # What it lets wait is the job alone.
+    assert queue.keys().isdisjoint(tensorboard["metadata"]["labels"])
+    spec = job["spec"]
+    assert spec.get("runPolicy", spec)["suspend"] is True
+    assert "suspend" not in str(rendered("four machines"))
+
+
+def test_volumes_are_where_the_flags_say_and_in_tensorboard_too():
+    objects = rendered("job with all that can be added")
+    for item in (objects[0], objects[-1]):
+        spec = pod_template(item)["spec"]
+        (container,) = spec["containers"]
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+            for volume in spec["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        paths = {
+            claims[mount["name"]]: mount["mountPath"]
+            for mount in container["volumeMounts"]
+            if mount["name"] in claims
+        }
+        assert paths == {"images": "/data", "runs": "/runs"}
+        paths = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert len(paths) == len(set(paths))
+    # One that reads a bucket needs none.
+    (tensorboard, *_) = dry_run("--pvc=images:/data")
+    assert "images" not in str(tensorboard)
+
+
+def test_labels_are_on_all_objects_and_their_pods():
+    for item in rendered("jobset with all that can be added"):
+        parts = [item, pod_template(item)]
+        for part in filter(None, parts):
+            assert part["metadata"]["labels"]["team"] == "vision"
+            assert part["metadata"]["labels"]["example.com/cost"] == "a.1"
+        assert "vision" not in str(item["spec"].get("selector"))
 
 
 def test_a_flag_file_of_this_machine_becomes_flags(tmp_path):
@@ -460,6 +513,25 @@ LONG = "a" * 60
     ("words", "message"),
     [
         (["--job_dir=runs/vae"], "does not outlive the pods"),
+        (["--job_dir=/data/x", "--pvc=a:/dat"], "does not outlive the pods"),
+        (["--pvc=a:/b", "--", "--data_dir=/c"], "which the job cannot see"),
+        (["--pvc=a"], "--pvc=a is not of the form NAME:/path"),
+        (["--pvc=a:/b/../c"], "is not of the form NAME:/path"),
+        (["--pvc=A:/b"], "is not of the form NAME:/path"),
+        (["--pvc=a:/"], "is not of the form NAME:/path"),
+        (["--pvc=a:/tmp/b"], "would be mounted over /tmp, or below it"),
+        (["--pvc=a:/etc"], "would be mounted over /etc/vae-trainer"),
+        (["--pvc=a:/b", "--pvc=c:/b"], "would be mounted over /b"),
+        (["--pvc=a:/runs", "--pvc=c:/runs"], "would be mounted over /runs"),
+        (["--labels=team"], "is not of the form KEY=VALUE"),
+        (["--labels=a b=c"], "is not of the form KEY=VALUE"),
+        ([f"--labels=a={'b' * 64}"], "is not of the form KEY=VALUE"),
+        (["--labels=a=b", "--labels=a=c"], "--labels=a=… is given twice"),
+        (
+            ["--labels=app.kubernetes.io/instance=b"],
+            "is set by the command itself",
+        ),
+        (["--queue=My_Queue"], "--queue=My_Queue is not a name in Kubernetes"),
         (["--job_dir=gs://bucket", "--name=vae"], "does not outlive the pods"),
         (["--image=vae-trainer:1"], "names no registry"),
         (["--kind=pod"], "--kind=pod: value should be one of <job|jobset|tf"),
@@ -517,15 +589,22 @@ def test_every_gpu_of_the_table_is_known():
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "gpus"), [("nvidia-l4", 3), ("nvidia-x1000", 3)]
+    ("accelerator", "gpus", "meant"),
+    [
+        ("nvidia-l4", 3, " (the nearest in it: 1 or 2 or 4 or 8 NVIDIA_L4)"),
+        ("nvidia-l5", 3, " (the nearest in it: nvidia-l4)"),
+        ("nvidia-quantum", 3, ""),
+    ],
 )
-def test_gpus_that_the_table_does_not_have_are_a_warning(accelerator, gpus):
+def test_gpus_that_the_table_does_not_have_are_a_warning(
+    accelerator, gpus, meant
+):
     words = (f"--accelerator={accelerator}", f"--gpus={gpus}")
     outcome = vae_submit(*SUBMIT, "--dry_run", *words, "--", "--batch_size=96")
     assert outcome.err == (
         f"WARNING: --accelerator={accelerator} with --gpus={gpus} is not in "
-        "this version's table of machines, so it is not checked; the cluster "
-        "decides.\n"
+        f"this version's table of machines{meant}, so it is not checked; the "
+        "cluster decides.\n"
     )
     assert outcome.exit_code == 0
     spec = pod_template(list(yaml.safe_load_all(outcome.out))[-1])["spec"]
