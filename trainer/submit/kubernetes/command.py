@@ -28,7 +28,12 @@ vae-submit kubernetes --job_dir=gs://my-bucket/runs/vae \\
   -- --batch_size=4096""",
     arguments="[flags] -- [flags of the training]",
 )
-# The conditions of a Job, a JobSet and a TFJob that has ended.
+_TFJOB = (
+    "--kind=tfjob: Kubeflow has left TFJob behind with release 1.9 of its "
+    "training operator; --kind=trainjob is for what came after it, --kind=job "
+    "needs neither."
+)
+# The conditions of a job that has ended, of any kind.
 _ENDED = {"Complete", "Completed", "Succeeded", "Failed"}
 
 
@@ -54,6 +59,8 @@ def run(words, stop):
     objects = kubernetes.render(job, settings)
     job_lib.warn(kubernetes.machine_warning(job))
     job_lib.warn(job_lib.image_warning(job.image))
+    if settings.kind == "tfjob":
+        job_lib.warn(_TFJOB)
     stop.check()
     if flags["dry_run"].value:
         # What is printed ends up in files, where a secret does not belong.
@@ -119,8 +126,9 @@ def _make_room(job, settings, stop):
             f"{name} is there and has not ended; wait for it, give another "
             f"--name, or stop it: {_stop_command(job, settings)}"
         )
+    names = kubectl.names_of(settings.kind, job.name)
     timeout = f"--timeout={kubectl.REQUEST_SECONDS}s"
-    _kubectl(settings, stop, "delete", name, timeout)
+    _kubectl(settings, stop, "delete", *names, "--ignore-not-found", timeout)
 
 
 def _kubectl(settings, stop, *arguments, manifest=""):

@@ -1,4 +1,4 @@
-"""Jobs that a Kubernetes cluster has: Jobs, JobSets and TFJobs."""
+"""Jobs that a Kubernetes cluster has, of all kinds that are sent."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from trainer.submit.kubernetes import kubectl
 
 _OURS = "app.kubernetes.io/name=vae-trainer,app.kubernetes.io/component=trainer"
 _INSTANCE = "app.kubernetes.io/instance"
-# The conditions of a Job, a JobSet and a TFJob that has ended.
+# The conditions of a job that has ended, of any kind.
 _SUCCEEDED, _FAILED = {"Complete", "Completed", "Succeeded"}, {"Failed"}
 # kubectl follows five pods unless it is told otherwise; more than any has.
 _MOST_PODS = 100_000

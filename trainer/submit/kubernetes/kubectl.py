@@ -10,10 +10,14 @@ from trainer.submit import request
 RESOURCES = {
     "job": "jobs.batch",
     "jobset": "jobsets.jobset.x-k8s.io",
+    "trainjob": "trainjobs.trainer.kubeflow.org",
     "tfjob": "tfjobs.kubeflow.org",
 }
+_RUNTIMES = "trainingruntimes.trainer.kubeflow.org"
 _OPERATORS = {
     "jobset": "JobSet (https://jobset.sigs.k8s.io)",
+    "trainjob": "Kubeflow Trainer 2.2 (https://www.kubeflow.org/docs/"
+    "components/trainer)",
     "tfjob": "Kubeflow's training operator, release 1.9",
 }
 # https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
@@ -94,7 +98,16 @@ def find_program():
 
 def made_for(kind):
     """Returns the kinds of all that a job of a kind consists of."""
-    return f"{RESOURCES[kind]},deployments,services,networkpolicies,secrets"
+    more = f",{_RUNTIMES}" if kind == "trainjob" else ""
+    others = "deployments,services,networkpolicies,secrets"
+    return f"{RESOURCES[kind]}{more},{others}"
+
+
+def names_of(kind, name):
+    """Returns the names of a job and of what cannot be changed with it."""
+    names = [f"{RESOURCES[kind]}/{name}"]
+    # The runtime is in use for as long as the job is there.
+    return [*names, f"{_RUNTIMES}/{name}"] if kind == "trainjob" else names
 
 
 def in_namespace(namespace):

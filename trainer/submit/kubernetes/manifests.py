@@ -1,4 +1,4 @@
-"""A job as Kubernetes takes it: a Job, a JobSet or a TFJob, and TensorBoard.
+"""A job as Kubernetes takes it: a Job or the like, and TensorBoard.
 
 Kubernetes 1.31 is the first that has all of its fields without being asked.
 """
@@ -96,7 +96,8 @@ def add_flags(flags):
         "kind",
         "job",
         "job: Kubernetes' own; jobset: JobSet, which starts all workers again "
-        "at once; tfjob: TFJob of Kubeflow's training operator, release 1.9",
+        "at once; trainjob: TrainJob of Kubeflow Trainer 2.2, for clusters "
+        "that have it; tfjob: TFJob, which Kubeflow has left behind",
         title=title,
         choices=tuple(kubernetes_job.FORMS),
     )

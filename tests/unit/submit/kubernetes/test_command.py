@@ -244,6 +244,11 @@ def test_a_refusal_is_one_sentence(kubectl, verb, said, code, message):
             "The cluster does not have JobSet (https://jobset",
         ),
         (
+            "trainjob",
+            'error: the server doesn\'t have a resource type "trainjobs"',
+            "does not have Kubeflow Trainer 2.2 (https://www.kubeflow.org/",
+        ),
+        (
             "tfjob",
             'error: resource mapping not found for "vae": no matches for kind '
             '"TFJob" in version "kubeflow.org/v1"',
@@ -313,6 +318,24 @@ def test_the_real_kubectl_submits_and_submits_again(api):
         ("DELETE", f"{JOBS}/vae"),
         ("PATCH", f"{SECRETS}/vae-token"),
         ("POST", JOBS),
+    ]
+
+
+def test_a_trainjob_that_has_ended_goes_with_its_runtime(api):
+    base = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/default"
+    words = ("--kind=trainjob", "--notensorboard")
+    assert vae_submit(*SUBMIT, *words).exit_code == 0
+    failed = [{"type": "Failed", "status": "True"}]
+    job = api.objects[f"{base}/trainjobs/vae"]
+    job["status"] = {"conditions": failed}
+    api.requests.clear()
+    outcome = vae_submit(*SUBMIT, *words)
+    assert outcome.exit_code == 0, outcome.err
+    assert api.requests == [
+        ("DELETE", f"{base}/trainjobs/vae"),
+        ("DELETE", f"{base}/trainingruntimes/vae"),
+        ("POST", f"{base}/trainingruntimes"),
+        ("POST", f"{base}/trainjobs"),
     ]
 
 

@@ -96,6 +96,7 @@ TOLD = (
             ("--kind=jobset", "--workers=2"),
             {"replicatedJobsStatus": [{"name": "workers", "ready": 1}]},
         ),
+        (("--kind=trainjob",), {"jobsStatus": [{"name": "node", "ready": 1}]}),
     ],
 )
 def test_status_has_the_state_and_the_progress(kubectl, place, words, status):

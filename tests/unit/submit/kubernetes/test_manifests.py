@@ -40,8 +40,10 @@ FORMS = {
     "jobset, one machine": ("--kind=jobset",),
     **{
         f"{kind} with all that can be added": (f"--kind={kind}", *ADDED)
-        for kind in ("job", "jobset", "tfjob")
+        for kind in ("job", "jobset", "trainjob", "tfjob")
     },
+    "trainjob": ("--kind=trainjob", "--workers=4", "--timeout_hours=24", *GPUS),
+    "trainjob, one machine": ("--kind=trainjob",),
     "tfjob": ("--kind=tfjob", "--workers=4", "--timeout_hours=24", *GPUS),
 }
 
@@ -113,6 +115,7 @@ POD = ("spec", "template", "spec")
 RULES = ("spec", "podFailurePolicy", "rules")
 JOBSET_JOB = ("spec", "replicatedJobs", 0, "template", "spec")
 JOBSET_RULE = ("spec", "failurePolicy", "rules", 0)
+RUNTIME_JOB = ("spec", "template", "spec", "replicatedJobs", 0)
 TF_WORKER = ("spec", "tfReplicaSpecs", "Worker")
 
 
@@ -136,6 +139,10 @@ TF_WORKER = ("spec", "tfReplicaSpecs", "Worker")
         ("tfjob", ("spec", "runPolicy"), "cleanPods", "All"),
         ("tfjob", TF_WORKER, "replica", 4),
         ("tfjob", (*TF_WORKER, *POD[1:], "containers", 0), "arg", []),
+        ("trainjob", ("spec",), "runtime", {}),
+        ("trainjob", ("spec", "trainer"), "arg", []),
+        ("trainjob", ("spec", "trainer"), "numNodes", "4"),
+        ("trainjob", ("spec", "runtimeRef"), "kind", "Runtime"),
         # A wrong type.
         ("four machines", ("spec",), "completions", "four"),
         ("four machines", (*RULES, 1, "onExitCodes"), "values", ["75"]),
@@ -172,6 +179,59 @@ def test_the_schemas_find_what_is_planted(form, path, name, planted, version):
         check(item, version)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "planted"),
+    [
+        (("spec",), "policy", {}),
+        (("spec", "template", "spec", "network"), "publish", True),
+        ((*RUNTIME_JOB, "template", "spec"), "backofLimit", 0),
+        (RUNTIME_JOB, "replicas", 2),
+        (RUNTIME_JOB, "name", "workers"),
+        ((*RUNTIME_JOB, "template", "metadata"), "labels", {}),
+        (
+            (*RUNTIME_JOB, "template", *POD, "containers", 0),
+            *("name", "trainer"),
+        ),
+    ],
+)
+def test_the_schemas_find_what_is_planted_in_a_runtime(path, name, planted):
+    item = copy.deepcopy(rendered("trainjob")[-2])
+    check(item, VERSIONS[0])
+    place = functools.reduce(lambda value, key: value[key], path, item)
+    place[name] = planted
+    with pytest.raises(
+        (jsonschema.ValidationError, kubernetes_validate.ValidationError)
+    ):
+        check(item, VERSIONS[0])
+
+
+def test_a_trainjob_comes_after_the_runtime_that_it_refers_to():
+    *_, runtime, job = rendered("trainjob")
+    assert (runtime["kind"], job["kind"]) == ("TrainingRuntime", "TrainJob")
+    assert job["spec"]["runtimeRef"] == {
+        "apiGroup": runtime["apiVersion"].partition("/")[0],
+        "kind": "TrainingRuntime",
+        "name": runtime["metadata"]["name"],
+    }
+    assert job["spec"]["trainer"]["numNodes"] == 4
+    assert runtime["spec"]["mlPolicy"]["numNodes"] == 4
+    (container,) = pod_template(runtime)["spec"]["containers"]
+    # Trainer puts the arguments of the job there.
+    assert "args" not in container
+    jobset = rendered("jobset")[-1]
+    (trainer,) = pod_template(jobset)["spec"]["containers"]
+    assert job["spec"]["trainer"]["args"] == trainer["args"]
+    assert job["spec"]["trainer"]["image"] == container["image"]
+
+
+def test_tfjob_is_said_to_be_left_behind():
+    outcome = vae_submit(*SUBMIT, "--dry_run", "--kind=tfjob")
+    assert outcome.err.startswith(
+        "WARNING: --kind=tfjob: Kubeflow has left TFJob behind"
+    )
+    assert outcome.exit_code == 0
+
+
 def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
     policy, item = dry_run("--notensorboard", "--", "--epochs=3")
     assert (policy["kind"], item["kind"]) == ("NetworkPolicy", "Job")
@@ -186,7 +246,7 @@ def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
     assert not {"command", "env"} & {*container}
 
 
-@pytest.mark.parametrize("kind", ["job", "jobset", "tfjob"])
+@pytest.mark.parametrize("kind", ["job", "jobset", "trainjob", "tfjob"])
 def test_a_job_in_a_queue_starts_when_kueue_says_so(kind):
     tensorboard, *_, job = rendered(f"{kind} with all that can be added")
     queue = {"kueue.x-k8s.io/queue-name": "gpus"}
@@ -237,9 +297,10 @@ def test_a_flag_file_of_this_machine_becomes_flags(tmp_path):
     assert container["args"][1:] == ["--latent_dim=2", "--nodeterministic"]
 
 
-@pytest.mark.parametrize("form", ["four machines", "jobset"])
+@pytest.mark.parametrize("form", ["four machines", "jobset", "trainjob"])
 def test_the_pods_find_each_other_by_the_names_that_they_have(form):
-    job = rendered(form)[-1]
+    # That of a TrainJob is in its runtime.
+    job = rendered(form)[-2 if form == "trainjob" else -1]
     template = pod_template(job)
     environ = {
         variable["name"]: variable["value"]
@@ -250,6 +311,12 @@ def test_the_pods_find_each_other_by_the_names_that_they_have(form):
     if form == "jobset":
         pods = "vae-workers-0-{}.vae:2222"
         assert job["spec"]["network"]["subdomain"] == "vae"
+    elif form == "trainjob":
+        # The JobSet that Trainer makes has the name of the TrainJob.
+        pods = "vae-node-0-{}.vae:2222"
+        network = job["spec"]["template"]["spec"]["network"]
+        assert network["subdomain"] == "vae"
+        assert network["publishNotReadyAddresses"] is True
     else:
         pods = "vae-{}.vae:2222"
         (service,) = (
@@ -534,7 +601,7 @@ LONG = "a" * 60
         (["--queue=My_Queue"], "--queue=My_Queue is not a name in Kubernetes"),
         (["--job_dir=gs://bucket", "--name=vae"], "does not outlive the pods"),
         (["--image=vae-trainer:1"], "names no registry"),
-        (["--kind=pod"], "--kind=pod: value should be one of <job|jobset|tf"),
+        (["--kind=pod"], "--kind=pod: value should be one of <job|jobset|tr"),
         (["--namespace=My_team"], "is not a name in Kubernetes"),
         (["--service_account=a@b.iam"], "is not a name in Kubernetes"),
         (["--node_selector=pool"], "is not of the form KEY=VALUE"),
