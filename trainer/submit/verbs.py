@@ -113,9 +113,8 @@ def _status(engine, name, job_dir, jobs, stop):
         )
     if jobs:
         job = (active or jobs)[0]
-        print(f"{job.title}: {job.state}")
-        for line in job.details:
-            print(line)
+        for line in (f"{job.title}: {job.state}", *job.details):
+            print(_printable(line))
         job_dir = "" if job.is_search else job.job_dir or job_dir
     else:
         print(f"{engine.title} knows no job of {job_dir}.")
@@ -136,6 +135,13 @@ def _status(engine, name, job_dir, jobs, stop):
         job_lib.warn(f"The progress is not known: {error}")
 
 
+def _printable(text):
+    """Returns what others may have written, without what moves a cursor."""
+    return "".join(
+        each if each.isprintable() else ascii(each)[1:-1] for each in text
+    )
+
+
 def _active(jobs):
     return [job for job in jobs if not job.has_ended]
 
@@ -151,7 +157,7 @@ def _list(engine, words, stop):
             f"{engine.program} status {words[0]} is about one job."
         )
     rows = [
-        (job.name, job.state, job.title, job.job_dir)
+        tuple(map(_printable, (job.name, job.state, job.title, job.job_dir)))
         for job in engine.all(stop)
     ]
     table = [_TITLES, *rows]

@@ -71,7 +71,8 @@ def test_an_interrupted_job_is_run_again_and_a_failed_one_is_not():
 def test_the_command_has_flags_that_the_training_takes():
     command = task()["run"].replace("BUCKET", "my-bucket")
     # SkyPilot looks at the exit code of the trainer, not of a shell after it.
-    shell, program, *flags = shlex.split(command)
+    words = shlex.split(command.replace("\\\n", ""))
+    shell, program, *flags = words
     assert (shell, program) == ("exec", "$HOME/vae-trainer/bin/vae-train")
     config = parse_flags(flags)
     assert config.job_dir == "gs://my-bucket/runs/vae"

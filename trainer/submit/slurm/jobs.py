@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import pathlib
+import shutil
 import sys
 import time
 from urllib import parse
@@ -139,6 +140,8 @@ def _squeue(stop):
 
 def _sacct(stop):
     """Returns the jobs in the books of the cluster; none without books."""
+    if not shutil.which("sacct"):
+        return []
     command = [
         *("sacct", "--noheader", "--parsable2", "--allocations"),
         f"--user={getpass.getuser()}",

@@ -136,6 +136,12 @@ def test_list_has_the_jobs_of_the_trainer_those_in_the_books_as_well(slurm):
         "7     cancelled  old    /a",
     ]
     assert vae_submit("slurm", "list", "9").exit_code == 2
+    # A terminal is told nothing by it.
+    slurm.answer("squeue", line(9, "RUNNING", "/a", name="\x1b[2Jnight"))
+    for words in (["list"], ["status", "9"]):
+        out = vae_submit("slurm", *words).out
+        assert "\\x1b[2Jnight" in out
+        assert "\x1b" not in out
 
 
 def test_cancel_says_what_becomes_of_the_state(slurm):
