@@ -115,3 +115,72 @@ def test_a_job_that_slurm_stops_goes_on_and_ends_with_the_same_weights(
     assert "with 2 CPU replicas" in untouched.said()
     # Still: nothing queued it again.
     assert cancelled.end() == ("CANCELLED", "0:15", "0")
+
+
+# Trains until there is a file `done`, and saves when it is told to stop.
+TRAINER = """#!/bin/bash
+echo "Epoch 1"
+trap 'echo Saved; exit 75' TERM
+until [ -e done ]; do sleep 0.1; done
+"""
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_job_is_what_slurm_says(cluster, tmp_path):
+    program = tmp_path / "venv" / "bin" / "vae-train"
+    program.parent.mkdir(parents=True)
+    program.write_text(TRAINER)
+    program.chmod(0o755)
+    directory = tmp_path / "it's | %j"
+
+    def start(*words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer.submit", "slurm", *words],
+            cwd=tmp_path,
+            env=os.environ | cluster.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(*words):
+        process = start(*words)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    place = f"--job_dir={directory}"
+    submit = (place, f"--name={NAME}", f"--venv={program.parents[1]}", "--wait")
+    waiting = start(*submit)
+    number = re.fullmatch(r"Submitted: job (\d+)\n", waiting.stdout.readline())[
+        1
+    ]
+    wait_until(lambda: cluster.job(number)["JobState"] == "RUNNING", str)
+    log = tmp_path / f"slurm-{number}.log"
+    wait_until(lambda: log.exists() and log.read_text(), str)
+    assert ask("logs", number) == (0, "Epoch 1\n", "")
+    listed = ask("list")[1].splitlines()[1]
+    assert re.split("  +", listed) == [number, "running", NAME, str(directory)]
+    for which in (number, NAME, place):
+        code, out, err = ask("status", which)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{NAME}: running\n")
+        assert out.endswith("\nProgress: not started\n")
+    code, out, _ = ask("cancel", place)
+    assert code == 0
+    assert out.startswith(f"Cancelling {number}: Slurm sends SIGTERM")
+    out, err = waiting.communicate()
+    assert waiting.returncode == 1
+    assert out.splitlines()[-1].endswith(" cancelled: not started")
+    assert f"{NAME} has ended: cancelled;" in err
+    wait_until(lambda: "Saved" in log.read_text(), log.read_text)
+    assert ask("cancel", number)[0] == 1
+
+    waiting = start(*submit)
+    (tmp_path / "done").touch()
+    out, err = waiting.communicate()
+    assert (waiting.returncode, err) == (0, "")
+    assert out.splitlines()[-1].endswith(" completed: not started")
+    code, out, _ = ask("status", place)
+    assert out.startswith(f"{NAME}: completed\n")
+    # This cluster keeps no books.
+    assert "Slurm knows no job night;" in ask("status", "night")[2]

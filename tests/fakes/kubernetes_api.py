@@ -16,6 +16,10 @@ _RESOURCES = {
     "/apis/batch/v1": {"jobs": "Job"},
     "/apis/networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
     "/apis/jobset.x-k8s.io/v1alpha2": {"jobsets": "JobSet"},
+    "/apis/trainer.kubeflow.org/v1alpha1": {
+        "trainjobs": "TrainJob",
+        "trainingruntimes": "TrainingRuntime",
+    },
 }
 
 

@@ -9,6 +9,7 @@ import http.server
 import json
 import re
 import threading
+from urllib import parse
 
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
@@ -19,8 +20,10 @@ COLLECTIONS = {
 }
 PATH = re.compile(
     r"/v1/(?P<parent>projects/[^/]+/locations/[^/]+)/(?P<collection>\w+)"
-    r"(?:/(?P<number>\d+))?(?::(?P<action>\w+))?(?:\?.*)?"
+    r"(?:/(?P<number>\d+))?(?::(?P<action>\w+))?(?:\?(?P<query>.*))?"
 )
+# What a filter of the tests may say: that fields have values.
+TERM = re.compile(r'(?P<name>[\w.]+)="?(?P<value>[^"]*?)"?')
 
 
 class Server:
@@ -45,6 +48,8 @@ class Server:
             return error(*self.failure)
         parts = PATH.fullmatch(path)
         collection = f"{parts['parent']}/{parts['collection']}"
+        if method == "GET" and not parts["number"]:
+            return 200, self._list(collection, parts["query"] or "")
         if method == "POST" and not parts["number"]:
             job = COLLECTIONS[parts["collection"]]()
             try:
@@ -63,6 +68,30 @@ class Server:
             job.state = aiplatform_v1.JobState.JOB_STATE_CANCELLING
             return 200, {}
         return 200, json.loads(type(job).to_json(job))
+
+    def _list(self, collection, query):
+        """Returns a page of one job, which the next one follows."""
+        query = dict(parse.parse_qsl(query))
+        terms = [
+            TERM.fullmatch(term) for term in query["filter"].split(" AND ")
+        ]
+        found = [
+            job
+            for name, job in self.jobs.items()
+            if name.startswith(f"{collection}/")
+            and all(_value(job, t["name"]) == t["value"] for t in terms)
+        ]
+        at = int(query.get("pageToken", 0))
+        page = [json.loads(type(job).to_json(job)) for job in found[at:][:1]]
+        field = collection.rpartition("/")[2]
+        rest = {"nextPageToken": str(at + 1)} if found[at + 1 :] else {}
+        return {field: page} | rest
+
+
+def _value(job, name):
+    if name.startswith("labels."):
+        return job.labels.get(name.removeprefix("labels."))
+    return getattr(job, name)
 
 
 def error(status, message):

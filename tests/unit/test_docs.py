@@ -10,6 +10,7 @@ from tests.tools.submit_command import vae_submit
 from trainer.errors import ConfigError
 from trainer.runtime.flags import parse_flags
 from trainer.submit.command import ENGINES
+from trainer.submit.verbs import VERBS
 
 README_LINES, README_COLUMNS = 150, 120
 FILE = re.compile(r"(?:benchmarks|configs|deploy|docs|tests|trainer)/[\w./-]*")
@@ -23,6 +24,7 @@ each_page = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def all_flags():
     engines = [("vae-submit", engine) for engine in ENGINES]
+    engines.append(("vae-submit", "slurm", "logs"))
     others = [(name,) for name in pages.modules() if name != "vae-submit"]
     return set().union(*(pages.flags_of(*words) for words in engines + others))
 
@@ -43,7 +45,9 @@ def check(name, arguments):
 
 def check_submission(engine, *words):
     assert engine in ENGINES
-    if words[0] in ("status", "cancel"):
+    if words[0] in VERBS:
+        flags = pages.flags_of("vae-submit", engine, words[0])
+        assert pages.unknown(words[1:], flags) == [], words
         return
     cut = words.index("--")
     outcome = vae_submit(engine, *words[:cut], "--dry_run", *words[cut:])
@@ -132,7 +136,8 @@ def test_what_does_not_exist_is_noticed(tmp_path, all_flags):
         "for i in 0 1; do X=1 vae-evaluate --epochs=3 & done; wait\n"
         'FLAGS="--epochs=0"\n'
         "docker run --gpus all vae-trainer $FLAGS > log # vae-export\n"
-        "vae-submit slurm --job_dir=$PWD/a -- --batch_size=0\n```\n"
+        "vae-submit slurm --job_dir=$PWD/a -- --batch_size=0\n"
+        "vae-submit slurm status 7 --follow\n```\n"
     )
     epoch, shuffle, docker, seeds, _ = pages.spans_of(page)
     assert pages.unknown(epoch, all_flags) == ["epoch"]
@@ -140,7 +145,7 @@ def test_what_does_not_exist_is_noticed(tmp_path, all_flags):
     assert pages.command_in(docker) is None
     assert pages.command_in(seeds) == ("vae-train", ["--seeds=1"])
     assert list(pages.anchors_of(page)) == ["a-title-code", "a-title-code-1"]
-    evaluate, train, submit = pages.commands_of(page)
+    evaluate, train, submit, ask = pages.commands_of(page)
     assert evaluate == ("vae-evaluate", ["--epochs=3"])
     assert train == ("vae-train", ["--epochs=0"])
     with pytest.raises(AssertionError, match="--epochs=3"):
@@ -149,6 +154,8 @@ def test_what_does_not_exist_is_noticed(tmp_path, all_flags):
         check(*train)
     with pytest.raises(AssertionError, match="--batch_size=0 is too small"):
         check(*submit)
+    with pytest.raises(AssertionError, match="follow"):
+        check(*ask)
 
 
 def test_each_promise_of_the_threat_model_has_its_test():

@@ -1,6 +1,7 @@
 """One job, as every engine gets it: image, machines and training flags."""
 
 import dataclasses
+import pathlib
 import re
 import sys
 
@@ -60,13 +61,14 @@ class Job:
         """Number of replicas on all machines together."""
         return self.workers * max(self.gpus, 1)
 
-    def train_config(self, *more_flags, shares_files=False):
+    def train_config(self, *more_flags, shares_files=False, mounts=()):
         """Returns the `TrainConfig` that the machines will work from.
 
         Args:
             *more_flags: str, flags in addition to `train_flags`.
             shares_files: bool, whether the machines of the job see the
                 folders of this one.
+            mounts: list of str, folders that the machines have of their own.
 
         Raises:
             ConfigError: the training would refuse its flags, or they cannot
@@ -79,7 +81,7 @@ class Job:
             )
             self._check_devices(config)
             if not shares_files:
-                _check_data_place(config)
+                _check_data_place(config, mounts)
             _check_data_size(config)
         except ConfigError as error:
             raise ConfigError(f"After --: {error}") from error
@@ -111,10 +113,21 @@ class Job:
         config.check_replicas(max(self.replica_count, config.virtual_devices))
 
 
-def _check_data_place(config):
+def is_below(folder, mounts):
+    """Whether a folder is one of some others, or below one."""
+    return any(
+        pathlib.PurePosixPath(folder).is_relative_to(mount) for mount in mounts
+    )
+
+
+def _check_data_place(config, mounts):
     for name in ("data_dir", "init_from"):
         folder = getattr(config, name)
-        if folder and not folder.startswith(("gs://", "/gcs/")):
+        if (
+            folder
+            and not folder.startswith(("gs://", "/gcs/"))
+            and not is_below(folder, mounts)
+        ):
             raise ConfigError(
                 f"--{name}={folder} is a folder of this machine, which the "
                 f"job cannot see; copy it to a bucket and give --{name}="
@@ -243,6 +256,13 @@ def _add_flags(flags):
     )
     flags.add(
         "dry_run", False, "print what would be sent, send nothing", title=title
+    )
+    flags.add(
+        "wait",
+        False,
+        "stay until the job has ended, say what changes, and end as it did; "
+        "Ctrl-C ends the waiting alone",
+        title=title,
     )
     title = "Machines"
     flags.add(

@@ -5,12 +5,16 @@ September 2026. Left out: P100; GB200, whose machines have ARM processors;
 TPUs, which the trainer does not use.
 """
 
+import difflib
+import re
+
 from trainer.errors import ConfigError
 
 SOURCE = (
     "https://docs.cloud.google.com/vertex-ai/docs/training/configure-compute"
 )
 DATE = "mid-2026"
+_MOST_NEAREST, _LEAST_LIKENESS = 3, 0.5
 
 # GPUs that come with their machine: {GPU: {GPUs per machine: machine types}},
 # the machine type to choose first.
@@ -140,10 +144,11 @@ def choose(accelerator, gpus):
     if knows(accelerator, gpus):
         return machine_types(accelerator, gpus)[0]
     if accelerator not in ACCELERATORS:
+        names = nearest(accelerator, ACCELERATORS) or ACCELERATORS
         raise ConfigError(
             f"--accelerator={accelerator} is not in this version's table of "
             f"machines ({DATE}, {SOURCE}); give its --machine_type as well, or "
-            f"one of {', '.join(ACCELERATORS)}."
+            f"one of {', '.join(names)}."
         )
     counts = " or ".join(map(str, gpu_counts(accelerator)))
     raise ConfigError(
@@ -172,10 +177,12 @@ def check(machine_type, accelerator, gpus):
             has the machine types that would do.
     """
     if machine_type not in _MACHINE_TYPES:
-        return not_checked(f"--machine_type={machine_type}", "Vertex AI")
+        what = f"--machine_type={machine_type}"
+        names = nearest(machine_type, _MACHINE_TYPES)
+        return not_checked(what, "Vertex AI", names)
     if not knows(accelerator, gpus):
         what = f"--accelerator={accelerator} with --gpus={gpus}"
-        return not_checked(what, "Vertex AI")
+        return not_checked(what, "Vertex AI", nearest_gpus(accelerator))
     choices = machine_types(accelerator, gpus)
     if machine_type in choices:
         return None
@@ -187,17 +194,49 @@ def check(machine_type, accelerator, gpus):
     )
 
 
-def not_checked(what, who):
+def not_checked(what, who, names=()):
     """Returns the warning about what the table does not have.
 
     Args:
         what: str, the flags.
         who: str, what will take them or not.
+        names: list of str, what in the table may have been meant.
     """
+    meant = f" (the nearest in it: {', '.join(names)})" if names else ""
     return (
-        f"{what} is not in this version's table of machines, so it is not "
-        f"checked; {who} decides."
+        f"{what} is not in this version's table of machines{meant}, so it is "
+        f"not checked; {who} decides."
     )
+
+
+def nearest_gpus(accelerator):
+    """Returns the GPUs that may have been meant by a name, or the counts.
+
+    Args:
+        accelerator: str.
+
+    Returns:
+        A list of str: names; of a GPU that the table has, how many of it one
+        machine can have.
+    """
+    if accelerator in ACCELERATORS:
+        counts = " or ".join(map(str, gpu_counts(accelerator)))
+        return [f"{counts} {accelerator}"]
+    return nearest(accelerator, ACCELERATORS)
+
+
+def nearest(name, names):
+    """Returns at most three names that are like another, the nearest first."""
+    by_core = {_core(each): each for each in sorted(names)}
+    found = difflib.get_close_matches(
+        _core(name), by_core, _MOST_NEAREST, _LEAST_LIKENESS
+    )
+    return [by_core[core] for core in found]
+
+
+def _core(name):
+    """Returns what tells a name from the others."""
+    return re.sub("^nvidia[_-](tesla[_-])?", "", name.lower())
 
 
 def _names(families):

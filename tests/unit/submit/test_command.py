@@ -8,6 +8,7 @@ import pytest
 import trainer
 from tests.tools.submit_command import SUBMIT, vae_submit
 from trainer.submit.command import ENGINES
+from trainer.submit.verbs import VERBS
 
 WITHOUT_CLIENT = """
 import sys
@@ -100,7 +101,7 @@ def test_the_help_of_an_engine_has_an_example_that_it_takes(engine):
     [
         (),
         *((engine,) for engine in ENGINES),
-        *(("vertex", action) for action in ("status", "cancel")),
+        *((engine, verb) for engine in ENGINES for verb in VERBS),
         ("vertex", "--"),
     ],
 )

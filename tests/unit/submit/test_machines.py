@@ -57,30 +57,32 @@ def test_what_does_not_go_together_is_refused_with_the_choices(
 
 
 @pytest.mark.parametrize(
-    ("machine_type", "accelerator", "gpus", "what"),
+    ("machine_type", "accelerator", "gpus", "what", "meant"),
     [
-        ("c4-standard-8", "", 0, "--machine_type=c4-standard-8"),
-        ("g2-standard-9", "NVIDIA_L4", 1, "--machine_type=g2-standard-9"),
         (
-            "n1-standard-8",
-            "NVIDIA_T4000",
-            1,
-            "--accelerator=NVIDIA_T4000 with --gpus=1",
+            *("c4-standard-8", "", 0, "--machine_type=c4-standard-8"),
+            " (the nearest in it: n4-standard-8, c2-standard-8, "
+            "n4-standard-80)",
+        ),
+        ("metal", "", 0, "--machine_type=metal", ""),
+        (
+            *("n1-standard-8", "NVIDIA_T4", 1),
+            "--accelerator=NVIDIA_T4 with --gpus=1",
+            " (the nearest in it: NVIDIA_TESLA_T4, NVIDIA_TESLA_P4, NVIDIA_L4)",
         ),
         (
-            "n1-standard-8",
-            "NVIDIA_TESLA_T4",
-            3,
+            *("n1-standard-8", "NVIDIA_TESLA_T4", 3),
             "--accelerator=NVIDIA_TESLA_T4 with --gpus=3",
+            " (the nearest in it: 1 or 2 or 4 NVIDIA_TESLA_T4)",
         ),
     ],
 )
-def test_what_the_table_does_not_have_is_a_warning(
-    machine_type, accelerator, gpus, what
+def test_what_the_table_does_not_have_is_a_warning_with_what_is_like_it(
+    machine_type, accelerator, gpus, what, meant
 ):
     assert machines.check(machine_type, accelerator, gpus) == (
-        f"{what} is not in this version's table of machines, so it is not "
-        "checked; Vertex AI decides."
+        f"{what} is not in this version's table of machines{meant}, so it is "
+        "not checked; Vertex AI decides."
     )
 
 
@@ -88,7 +90,7 @@ def test_what_the_table_does_not_have_is_a_warning(
     ("accelerator", "gpus", "message"),
     [
         ("NVIDIA_L4", 3, "or --gpus=1 or 2 or 4 or 8."),
-        ("NVIDIA_T4", 1, "give its --machine_type as well, or one of NVIDIA"),
+        ("NVIDIA_T4", 1, "--machine_type as well, or one of NVIDIA_TESLA_T4, "),
     ],
 )
 def test_no_machine_is_chosen_for_gpus_that_the_table_does_not_have(

@@ -1,24 +1,26 @@
-"""`vae-submit kubernetes`: submit a job through the user's own kubectl."""
+"""`vae-submit kubernetes`: submit through the user's own kubectl."""
 
 import json
-import re
-import shutil
-import subprocess
 
 import yaml
 
-from trainer.errors import ServiceUnavailableError, SubmitError
+from trainer.errors import SubmitError
 from trainer.runtime.flags import Usage
-from trainer.submit import job as job_lib, request
+from trainer.submit import job as job_lib, known_job, verbs, waiting
 from trainer.submit.kubernetes import (
+    jobs as kubernetes_jobs,
+    kubectl,
     manifests as kubernetes,
     pod as kubernetes_pod,
 )
 
+PROGRAM = kubernetes_jobs.Jobs.program
 _USAGE = Usage(
-    program="vae-submit kubernetes",
+    program=PROGRAM,
     about="Checks a training job, and sends it to the cluster that kubectl is "
-    "set to. After -- go the flags of the training.",
+    "set to. After -- go the flags of the training. `vae-submit kubernetes "
+    "status NAME`, `logs NAME`, `cancel NAME` and `list` are about jobs that "
+    "were sent.",
     example="""\
 vae-submit kubernetes --job_dir=gs://my-bucket/runs/vae \\
   --image=us-central1-docker.pkg.dev/my-project/vae/vae-trainer:1 \\
@@ -26,30 +28,13 @@ vae-submit kubernetes --job_dir=gs://my-bucket/runs/vae \\
   -- --batch_size=4096""",
     arguments="[flags] -- [flags of the training]",
 )
-_RESOURCES = {
-    "job": "jobs.batch",
-    "jobset": "jobsets.jobset.x-k8s.io",
-    "tfjob": "tfjobs.kubeflow.org",
-}
-_OPERATORS = {
-    "jobset": "JobSet (https://jobset.sigs.k8s.io)",
-    "tfjob": "Kubeflow's training operator, release 1.9",
-}
-# The conditions of a Job, a JobSet and a TFJob that has ended.
-_ENDED = {"Complete", "Completed", "Succeeded", "Failed"}
-_REQUEST_SECONDS = 60
-# What kubectl says when another try may do; a wrong certificate will not.
-_OUT_OF_REACH = re.compile(
-    "connection to the server .* was refused|i/o timeout|no such host|"
-    "Unable to connect to the server(?!: (x509|tls: failed to verify))|"
-    "connection (refused|reset)|TLS handshake timeout|deadline exceeded|"
-    r"timed out|currently unable to handle|\(ServiceUnavailable\)|"
-    r"\(TooManyRequests\)|\(InternalError\)",
-    re.IGNORECASE,
+_TFJOB = (
+    "--kind=tfjob: Kubeflow has left TFJob behind with release 1.9 of its "
+    "training operator; --kind=trainjob is for what came after it, --kind=job "
+    "needs neither."
 )
-# What libraries of kubectl log before it speaks itself.
-_CHATTER = re.compile(r"[EIW]\d{4} ")
-_UNKNOWN_KIND = re.compile("no matches for kind|have a resource type")
+# The conditions of a job that has ended, of any kind.
+_ENDED = {"Complete", "Completed", "Succeeded", "Failed"}
 
 
 def run(words, stop):
@@ -62,6 +47,9 @@ def run(words, stop):
     Raises:
         TrainerError: as its exit code says.
     """
+    if words and words[0] in verbs.VERBS:
+        verbs.run(kubernetes_jobs.Jobs, words[0], words[1:], stop)
+        return
     parsed = job_lib.parse(
         words, _USAGE, kubernetes.Settings, kubernetes.add_flags
     )
@@ -71,10 +59,12 @@ def run(words, stop):
     objects = kubernetes.render(job, settings)
     job_lib.warn(kubernetes.machine_warning(job))
     job_lib.warn(job_lib.image_warning(job.image))
+    if settings.kind == "tfjob":
+        job_lib.warn(_TFJOB)
     stop.check()
     if flags["dry_run"].value:
         # What is printed ends up in files, where a secret does not belong.
-        if kubernetes_pod.needs_token(job):
+        if kubernetes_pod.needs_token(job, settings):
             job_lib.warn(
                 "The Secret of the workers is not printed; make it with "
                 f"{kubernetes_pod.how_to_make_token(job, settings)}"
@@ -82,10 +72,21 @@ def run(words, stop):
         print(to_yaml(objects), end="")
         return
     _make_room(job, settings, stop)
-    if kubernetes_pod.needs_token(job):
-        objects = [kubernetes_pod.token(job, settings), *objects]
+    if kubernetes_pod.needs_token(job, settings):
+        token = kubernetes_pod.token(job)
+        kubernetes.place(token, settings)
+        objects = [token, *objects]
     _kubectl(settings, stop, "apply", "--filename=-", manifest=to_yaml(objects))
-    print(_where_to_watch(job, settings))
+    print(_where_to_watch(job, settings), flush=True)
+    if flags["wait"].value:
+        sent = known_job.KnownJob(
+            name=job.name,
+            title=job.name,
+            state="submitted",
+            kind=settings.kind,
+            job_dir=job.job_dir,
+        )
+        waiting.until_end(kubernetes_jobs.Jobs(flags), sent, stop)
 
 
 def to_yaml(objects):
@@ -110,7 +111,7 @@ def _make_room(job, settings, stop):
     Raises:
         SubmitError: there is one, and it has not ended.
     """
-    name = f"{_RESOURCES[settings.kind]}/{job.name}"
+    name = f"{kubectl.RESOURCES[settings.kind]}/{job.name}"
     found = _kubectl(
         settings, stop, "get", name, "--ignore-not-found", "--output=json"
     )
@@ -125,97 +126,49 @@ def _make_room(job, settings, stop):
             f"{name} is there and has not ended; wait for it, give another "
             f"--name, or stop it: {_stop_command(job, settings)}"
         )
-    timeout = f"--timeout={_REQUEST_SECONDS}s"
-    _kubectl(settings, stop, "delete", name, timeout)
+    names = kubectl.names_of(settings.kind, job.name)
+    timeout = f"--timeout={kubectl.REQUEST_SECONDS}s"
+    _kubectl(settings, stop, "delete", *names, "--ignore-not-found", timeout)
 
 
 def _kubectl(settings, stop, *arguments, manifest=""):
-    """Returns what kubectl printed, which reads a manifest.
-
-    Raises:
-        ServiceUnavailableError: it cannot reach the cluster for now, or the
-            stop signal came before it ended.
-        SubmitError: there is no kubectl, or it or the cluster refused.
-    """
-    program = shutil.which("kubectl")
-    if not program:
-        raise SubmitError(
-            "There is no kubectl on this machine; install it (https://"
-            "kubernetes.io/docs/tasks/tools), or give --dry_run and apply what "
-            "it prints elsewhere."
-        )
-    command = [
-        program,
-        *arguments,
-        *_namespace(settings),
-        f"--request-timeout={_REQUEST_SECONDS}s",
-    ]
-
-    def call():
-        done = subprocess.run(  # noqa: S603
-            command,
-            # Never the terminal: a prompt for a password would wait for ever.
-            input=manifest,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise _refusal(settings, arguments[0], done.stderr)
-        return done.stdout
-
-    return request.ask("kubectl", call, stop)
-
-
-def _refusal(settings, verb, stderr):
-    """Returns our error for what kubectl said when it failed."""
-    lines = [line for line in stderr.splitlines() if not _CHATTER.match(line)]
-    said = " ".join(lines).removeprefix("error: ").rstrip(". ")
-    said = said or "it does not say why"
-    if _UNKNOWN_KIND.search(stderr) and settings.kind in _OPERATORS:
-        return SubmitError(
-            f"The cluster does not have {_OPERATORS[settings.kind]} ({said}); "
-            "install it there, or leave out --kind."
-        )
-    if _OUT_OF_REACH.search(stderr):
-        return ServiceUnavailableError(
-            f"kubectl cannot reach the cluster ({said}); look at `kubectl "
-            "config current-context`, and try again."
-        )
-    return SubmitError(f"kubectl {verb} was refused: {said}.")
-
-
-def _namespace(settings):
-    return [f"--namespace={settings.namespace}"] if settings.namespace else []
+    """As `kubectl.ask`, for a job of these settings."""
+    return kubectl.ask(
+        arguments, stop, settings.namespace, settings.kind, manifest
+    )
 
 
 def _stop_command(job, settings):
     return " ".join(
         [
-            f"kubectl delete {_RESOURCES[settings.kind]},deployments,services,"
-            "networkpolicies,secrets",
-            *_namespace(settings),
+            f"kubectl delete {kubectl.made_for(settings.kind)}",
+            *kubectl.in_namespace(settings.namespace),
             f"--selector=app.kubernetes.io/instance={job.name}",
         ]
     )
 
 
 def _where_to_watch(job, settings):
-    place = "".join(f" {word}" for word in _namespace(settings))
-    name = f"{_RESOURCES[settings.kind]}/{job.name}"
+    words = kubectl.in_namespace(settings.namespace)
+    place = "".join(f" {word}" for word in words)
+    name = f"{kubectl.RESOURCES[settings.kind]}/{job.name}"
     selector = (
         f"--selector=app.kubernetes.io/instance={job.name},"
         "app.kubernetes.io/component=trainer"
     )
     lines = [
         f"Submitted: {name}",
-        f"Status: kubectl get {name}{place}",
+        f"Status: {PROGRAM} status {job.name}{place}",
+        f"Object: kubectl get {name}{place}",
         f"Pods: kubectl get pods{place} {selector} --watch",
         f"Logs: kubectl logs{place} {selector} --follow --tail=-1 "
         f"--max-log-requests={job.workers}",
-        f"TensorBoard: tensorboard --logdir={job.job_dir}/logs "
-        "--reload_interval=60",
     ]
+    if job.job_dir.startswith("gs://"):
+        lines.append(
+            f"TensorBoard: tensorboard --logdir={job.job_dir}/logs "
+            "--reload_interval=60"
+        )
     if settings.tensorboard:
         lines.append(
             f"TensorBoard on http://localhost:6006: kubectl port-forward{place}"

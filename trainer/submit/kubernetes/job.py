@@ -1,12 +1,16 @@
-"""The forms that a job has on Kubernetes: a Job, a JobSet, a TFJob."""
+"""The forms that a job has on Kubernetes: Job, JobSet, TrainJob, TFJob."""
 
-from trainer.submit.kubernetes import pod as kubernetes_pod
+from trainer.submit.kubernetes import kubectl, pod as kubernetes_pod
 
 _PORT = 2222
 # Crashes, of all workers together, after which the job is given up. What the
 # trainer wants to be run again for does not count.
 _MOST_CRASHES = 5
 _WORKERS = "workers"
+# What Kubeflow Trainer looks for: a replicated job, and a container, of this
+# name, in a job with this label.
+_NODE, _TRAINER_VERSION = "node", "trainer.kubeflow.org/v1alpha1"
+_TRAINER_STEP = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
 
 
 def longest_suffix(kind, workers):
@@ -20,6 +24,7 @@ def longest_suffix(kind, workers):
         "job": f"-{workers - 1}",
         # JobSet counts the random letters of a pod's name as well.
         "jobset": f"-{_WORKERS}-0-{workers - 1}-xxxxx",
+        "trainjob": f"-{_NODE}-0-{workers - 1}-xxxxx",
         "tfjob": f"-worker-{workers - 1}",
     }[kind]
 
@@ -61,7 +66,7 @@ def _job(job, settings):
     ]
 
 
-def _job_spec(job, settings, pod_names, backoff_limit):
+def _job_spec(job, settings, pod_names, backoff_limit, container="trainer"):
     """Returns the `spec` of a Job.
 
     When a worker of several dies, the others exit with 75 within a minute.
@@ -78,12 +83,12 @@ def _job_spec(job, settings, pod_names, backoff_limit):
         "backoffLimit": backoff_limit,
         # A pod that still saves has the bucket and the host name.
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": _failure_rules()},
+        "podFailurePolicy": {"rules": _failure_rules(container)},
         "template": {
             "metadata": {"labels": kubernetes_pod.labels(job, "trainer")},
             "spec": {
                 "restartPolicy": "Never",
-                **kubernetes_pod.trainer(job, settings, "trainer", env),
+                **kubernetes_pod.trainer(job, settings, container, env),
             },
         },
     }
@@ -98,13 +103,13 @@ def _job_spec(job, settings, pod_names, backoff_limit):
     return spec
 
 
-def _failure_rules():
+def _failure_rules(container):
     """Returns what a failed pod means; the first rule that fits decides.
 
     A crash, or a lack of memory (137), fits none, and counts.
     https://kubernetes.io/docs/tasks/job/pod-failure-policy/
     """
-    code = {"containerName": "trainer", "operator": "In"}
+    code = {"containerName": container, "operator": "In"}
     return [
         # Evicted, or its node was taken away, whatever code it ended with.
         {
@@ -118,40 +123,93 @@ def _failure_rules():
 
 
 def _jobset(job, settings):
-    pod_names = f"{job.name}-{_WORKERS}-0-{{}}.{job.name}"
-    # The first crash ends its Job, which the JobSet answers by starting all
-    # workers again at once, in place of a minute in which they find out. The
-    # time of --timeout_hours begins anew with that.
-    spec = _job_spec(job, settings, pod_names, 0)
     jobset = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": kubernetes_pod.metadata(job.name, job, "trainer"),
-        "spec": {
-            "network": {
-                "enableDNSHostnames": True,
-                "subdomain": job.name,
-                "publishNotReadyAddresses": True,
-            },
-            "failurePolicy": {
-                "maxRestarts": _MOST_CRASHES,
-                "rules": [
-                    {
-                        "name": "permanent",
-                        "action": "FailJobSet",
-                        "onJobFailureReasons": [
-                            "PodFailurePolicy",
-                            "DeadlineExceeded",
-                        ],
-                    }
-                ],
-            },
-            "replicatedJobs": [
-                {"name": _WORKERS, "replicas": 1, "template": {"spec": spec}}
-            ],
-        },
+        "spec": _jobset_spec(job, settings, _WORKERS, "trainer"),
     }
     return [jobset]
+
+
+def _jobset_spec(job, settings, workers, container):
+    """Returns the `spec` of a JobSet.
+
+    Args:
+        job: a `Job`.
+        settings: a `kubernetes.Settings`.
+        workers: str, the name of its replicated job.
+        container: str, the name of the container that trains.
+    """
+    pod_names = f"{job.name}-{workers}-0-{{}}.{job.name}"
+    # The first crash ends its Job, which the JobSet answers by starting all
+    # workers again at once, in place of a minute in which they find out. The
+    # time of --timeout_hours begins anew with that.
+    spec = _job_spec(job, settings, pod_names, 0, container)
+    return {
+        "network": {
+            "enableDNSHostnames": True,
+            "subdomain": job.name,
+            "publishNotReadyAddresses": True,
+        },
+        "failurePolicy": {
+            "maxRestarts": _MOST_CRASHES,
+            "rules": [
+                {
+                    "name": "permanent",
+                    "action": "FailJobSet",
+                    "onJobFailureReasons": [
+                        "PodFailurePolicy",
+                        "DeadlineExceeded",
+                    ],
+                }
+            ],
+        },
+        "replicatedJobs": [
+            {"name": workers, "replicas": 1, "template": {"spec": spec}}
+        ],
+    }
+
+
+def _trainjob(job, settings):
+    """Returns a TrainJob, after the TrainingRuntime that it refers to.
+
+    Kubeflow Trainer has no runtime for TensorFlow (kubeflow/trainer#2699), and
+    a TrainJob cannot say what a failure means, so it comes with a runtime of
+    its own. The JobSet that Trainer makes of both has the name of the job.
+    https://github.com/kubeflow/trainer/tree/v2.2.0/pkg/apis/trainer/v1alpha1
+    """
+    jobset = _jobset_spec(job, settings, _NODE, _NODE)
+    (workers,) = jobset["replicatedJobs"]
+    workers["template"] = {
+        "metadata": {"labels": _TRAINER_STEP},
+        **workers["template"],
+    }
+    (container,) = workers["template"]["spec"]["template"]["spec"]["containers"]
+    # Trainer puts these in. Who looks at the job sees what it runs.
+    trainer = {"numNodes": job.workers, "image": job.image}
+    trainer["args"] = container.pop("args")
+    runtime = {
+        "apiVersion": _TRAINER_VERSION,
+        "kind": "TrainingRuntime",
+        "metadata": kubernetes_pod.metadata(job.name, job, "trainer"),
+        "spec": {
+            "mlPolicy": {"numNodes": job.workers},
+            "template": {"spec": jobset},
+        },
+    }
+    reference = {
+        "apiGroup": _TRAINER_VERSION.partition("/")[0],
+        "kind": "TrainingRuntime",
+        "name": job.name,
+    }
+    trainjob = {
+        "apiVersion": _TRAINER_VERSION,
+        "kind": "TrainJob",
+        "metadata": kubernetes_pod.metadata(job.name, job, "trainer"),
+        "spec": {"runtimeRef": reference, "trainer": trainer},
+    }
+    return [runtime, trainjob]
 
 
 def _tfjob(job, settings):
@@ -192,10 +250,31 @@ def _tfjob(job, settings):
     return [tfjob]
 
 
+def queue(item, name):
+    """Has a job wait in a queue of Kueue, which starts it when it is due.
+
+    https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
+
+    Args:
+        item: dict, a job of any of the `FORMS`.
+        name: str, of the LocalQueue.
+    """
+    labels = item["metadata"]["labels"]
+    item["metadata"]["labels"] = {**labels, kubectl.QUEUE_LABEL: name}
+    spec = item["spec"]
+    policy = spec["runPolicy"] if item["kind"] == "TFJob" else spec
+    policy["suspend"] = True
+
+
 def _seconds(hours):
     return max(1, round(hours * 3600))
 
 
 # What renders each: a function of a `Job` and a `kubernetes.Settings` that
 # returns a list of dict, the job as the last.
-FORMS = {"job": _job, "jobset": _jobset, "tfjob": _tfjob}
+FORMS = {
+    "job": _job,
+    "jobset": _jobset,
+    "trainjob": _trainjob,
+    "tfjob": _tfjob,
+}

@@ -1,4 +1,4 @@
-"""A job as Kubernetes takes it: a Job, a JobSet or a TFJob, and TensorBoard.
+"""A job as Kubernetes takes it: a Job or the like, and TensorBoard.
 
 Kubernetes 1.31 is the first that has all of its fields without being asked.
 """
@@ -7,8 +7,9 @@ import dataclasses
 import re
 
 from trainer.errors import ConfigError
-from trainer.submit import machines
+from trainer.submit import job as job_lib, machines
 from trainer.submit.kubernetes import (
+    extras,
     job as kubernetes_job,
     pod as kubernetes_pod,
 )
@@ -40,9 +41,12 @@ class Settings:
     memory_gib: float
     node_selector: list[str]
     tensorboard: bool
+    queue: str
+    pvc: list[str]
+    labels: list[str]
 
     def __post_init__(self):
-        for name in ("namespace", "service_account"):
+        for name in ("namespace", "service_account", "queue"):
             value = getattr(self, name)
             if value and not re.fullmatch(
                 "[a-z0-9]([-a-z0-9]*[a-z0-9])?", value
@@ -64,6 +68,25 @@ class Settings:
                     f"--node_selector={text} is not of the form KEY=VALUE, "
                     "for instance topology.kubernetes.io/zone=us-central1-a."
                 )
+        _ = self.claims, self.own_labels
+
+    @property
+    def claims(self):
+        """The claims of volumes by the path at which pods have them, a dict.
+
+        Raises:
+            ConfigError: a claim cannot be.
+        """
+        return extras.parse_claims(self.pvc)
+
+    @property
+    def own_labels(self):
+        """The labels of the user's own, a dict.
+
+        Raises:
+            ConfigError: a label cannot be.
+        """
+        return extras.parse_labels(self.labels)
 
 
 def add_flags(flags):
@@ -73,7 +96,8 @@ def add_flags(flags):
         "kind",
         "job",
         "job: Kubernetes' own; jobset: JobSet, which starts all workers again "
-        "at once; tfjob: TFJob of Kubeflow's training operator, release 1.9",
+        "at once; trainjob: TrainJob of Kubeflow Trainer 2.2, for clusters "
+        "that have it; tfjob: TFJob, which Kubeflow has left behind",
         title=title,
         choices=tuple(kubernetes_job.FORMS),
     )
@@ -107,6 +131,28 @@ def add_flags(flags):
     flags.add(
         "tensorboard", True, "run TensorBoard beside the job", title=title
     )
+    flags.add(
+        "queue",
+        "",
+        "the LocalQueue of Kueue in which the job waits for its turn",
+        title=title,
+        unit="name",
+    )
+    flags.add(
+        "pvc",
+        [],
+        "a PersistentVolumeClaim and the path at which the pods have it: for "
+        "data, or for --job_dir; may be repeated",
+        title=title,
+        unit="name:path",
+    )
+    flags.add(
+        "labels",
+        [],
+        "a label of all that is made for the job; may be repeated",
+        title=title,
+        unit="key=value",
+    )
 
 
 def render(job, settings):
@@ -124,11 +170,14 @@ def render(job, settings):
         ConfigError: the training would refuse its flags, or Kubernetes cannot
             run the job as described.
     """
-    job.train_config()
-    if not re.fullmatch(r"gs://[^/]+/.+", job.job_dir):
+    job.train_config(mounts=settings.claims)
+    if not (
+        re.fullmatch(r"gs://[^/]+/.+", job.job_dir)
+        or job_lib.is_below(job.job_dir, settings.claims)
+    ):
         raise ConfigError(
             f"--job_dir={job.job_dir} does not outlive the pods of the job; "
-            "give gs://BUCKET/FOLDER."
+            "give gs://BUCKET/FOLDER, or a folder on a volume of --pvc."
         )
     _check_accelerator(job)
     _check_name(job, settings)
@@ -136,12 +185,20 @@ def render(job, settings):
         kubernetes_pod.network_policy(job),
         *kubernetes_job.FORMS[settings.kind](job, settings),
     ]
+    if settings.queue:
+        kubernetes_job.queue(objects[-1], settings.queue)
     if settings.tensorboard:
         objects = [*kubernetes_pod.tensorboard(job, settings), *objects]
-    if settings.namespace:
-        for item in objects:
-            item["metadata"]["namespace"] = settings.namespace
+    for item in objects:
+        place(item, settings)
     return objects
+
+
+def place(item, settings):
+    """Puts an object of a job where it belongs, with the user's labels."""
+    if settings.namespace:
+        item["metadata"]["namespace"] = settings.namespace
+    extras.add_labels(item, settings.own_labels)
 
 
 def machine_warning(job):
@@ -151,9 +208,15 @@ def machine_warning(job):
     name = _ACCELERATORS.get(job.accelerator, job.accelerator)
     if machines.knows(name, job.gpus):
         return None
+    meant = (
+        machines.nearest_gpus(name)
+        if name in machines.ACCELERATORS
+        else machines.nearest(name, _ACCELERATORS)
+    )
     return machines.not_checked(
         f"--accelerator={job.accelerator} with --gpus={job.gpus}",
         "the cluster",
+        meant,
     )
 
 

@@ -2,6 +2,8 @@
 
 import secrets
 
+from trainer.submit.kubernetes import extras
+
 # The --accelerator of clusters with labels of their own.
 ANY_GPU = "any"
 TENSORBOARD_SUFFIX = "-tensorboard"
@@ -17,6 +19,11 @@ _DISK = "10Gi"
 # Where the pods of several workers find the secret of the job.
 _TOKEN_FOLDER, _TOKEN_KEY = "/etc/vae-trainer", "token"
 _TOKEN_BYTES = 32
+# By the first field of one.
+_KINDS_OF_VOLUMES = {
+    "secretName": "secret",
+    "claimName": "persistentVolumeClaim",
+}
 
 
 def labels(job, component):
@@ -50,6 +57,7 @@ def trainer(job, settings, container_name, env):
     # The image writes to these alone: to /tmp bucket staging and caches, to
     # /runs the data set that it downloads.
     volumes = {"tmp": ("/tmp", {}), "runs": ("/runs", {})}  # noqa: S108
+    volumes |= extras.volumes(settings.claims)
     if job.gpus:
         # NCCL exchanges gradients through it. Containers have 64 MB unless
         # told otherwise, too little for several GPUs without NVLink. It counts
@@ -57,7 +65,7 @@ def trainer(job, settings, container_name, env):
         shared = {"medium": "Memory", "sizeLimit": f"{job.gpus}Gi"}
         volumes["shm"] = ("/dev/shm", shared)  # noqa: S108
     flags = list(job.train_flags)
-    if needs_token(job):
+    if needs_token(job, settings):
         source = {"secretName": _token_name(job), "defaultMode": 0o440}
         volumes["token"] = (_TOKEN_FOLDER, source)
         flags.insert(0, f"--cluster_token_file={_TOKEN_FOLDER}/{_TOKEN_KEY}")
@@ -91,26 +99,25 @@ def trainer(job, settings, container_name, env):
     return pod
 
 
-def needs_token(job):
+def needs_token(job, settings):
     """Whether the pods of a job know each other by a secret made for it.
 
     One pod has nobody to know, and a user may have chosen another secret.
     """
-    return job.workers > 1 and job.train_config().has_default_secret
+    if job.workers == 1:
+        return False
+    return job.train_config(mounts=settings.claims).has_default_secret
 
 
-def token(job, settings):
+def token(job):
     """Returns the Secret of a job that needs one; another at each call."""
-    made = {
+    return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata(_token_name(job), job, "trainer"),
         "type": "Opaque",
         "stringData": {_TOKEN_KEY: secrets.token_hex(_TOKEN_BYTES)},
     }
-    if settings.namespace:
-        made["metadata"]["namespace"] = settings.namespace
-    return made
 
 
 def how_to_make_token(job, settings):
@@ -175,6 +182,8 @@ def tensorboard(job, settings):
         },
     }
     volumes = {"tmp": ("/tmp", {})}  # noqa: S108
+    if not job.job_dir.startswith("gs://"):
+        volumes |= extras.volumes(settings.claims)
     return [
         {
             "apiVersion": "apps/v1",
@@ -238,7 +247,9 @@ def _pod(settings, container, volumes):
         "volumes": [
             {
                 "name": name,
-                "secret" if "secretName" in source else "emptyDir": source,
+                _KINDS_OF_VOLUMES.get(
+                    next(iter(source), ""), "emptyDir"
+                ): source,
             }
             for name, (_, source) in volumes.items()
         ],

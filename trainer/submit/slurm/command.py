@@ -1,36 +1,28 @@
-"""`vae-submit slurm`: submit a job to Slurm, and say where to watch it."""
+"""`vae-submit slurm`: submit a job to Slurm, and what may follow."""
 
 import os
 import pathlib
 import shlex
-import subprocess
 
-from trainer.errors import (
-    ConfigError,
-    ServiceUnavailableError,
-    SubmitError,
-)
+from trainer.errors import ConfigError, SubmitError
 from trainer.runtime.flags import Usage
-from trainer.submit import job as job_lib, request
-from trainer.submit.slurm import script as slurm
+from trainer.submit import job as job_lib, known_job, verbs, waiting
+from trainer.submit.slurm import (
+    jobs as slurm_jobs,
+    programs,
+    script as slurm,
+)
 
-PROGRAM = "vae-submit slurm"
+PROGRAM = slurm_jobs.Jobs.program
 _USAGE = Usage(
     program=PROGRAM,
     about="Checks a training job, and gives it to sbatch. After -- go the "
-    "flags of the training.",
+    "flags of the training. `vae-submit slurm status JOB`, `logs JOB`, "
+    "`cancel JOB` and `list` are about jobs that were sent.",
     example="""\
 vae-submit slurm --partition=gpu --job_dir=$PWD/runs/vae \\
   --workers=2 --gpus=4 --cpus=32 --timeout_hours=24 -- --batch_size=4096""",
     arguments="[flags] -- [flags of the training]",
-)
-# What sbatch says, with exit code 1 as always, when nobody answers it.
-# From the table of errors in the library of Slurm 22.05.
-_UNREACHABLE = (
-    "Unable to contact slurm controller",
-    "Socket timed out on send/recv operation",
-    "Zero Bytes were transmitted or received",
-    "in standby mode",
 )
 
 
@@ -44,11 +36,9 @@ def run(words, stop):
     Raises:
         TrainerError: as its exit code says.
     """
-    if words[:1] in (["status"], ["cancel"]):
-        raise ConfigError(
-            f"{PROGRAM} has no {words[0]}; Slurm's own commands are as short: "
-            "squeue --jobs=N, scancel N."
-        )
+    if words and words[0] in verbs.VERBS:
+        verbs.run(slurm_jobs.Jobs, words[0], words[1:], stop)
+        return
     parsed = job_lib.parse(
         words,
         _USAGE,
@@ -69,9 +59,17 @@ def run(words, stop):
         return
     if not job.image:
         _check_program(settings.venv)
-    number = request.ask("sbatch", lambda: _submit(script), stop)
+    number = _submit(script, stop)
     print(f"Submitted: job {number}")
-    print(_where_to_watch(number, job.job_dir))
+    print(_where_to_watch(number, job.job_dir), flush=True)
+    if flags["wait"].value:
+        sent = known_job.KnownJob(
+            name=number,
+            title=job.name,
+            state="submitted",
+            job_dir=job.job_dir,
+        )
+        waiting.until_end(slurm_jobs.Jobs(), sent, stop)
 
 
 def _check_program(venv):
@@ -83,7 +81,7 @@ def _check_program(venv):
         )
 
 
-def _submit(script):
+def _submit(script, stop):
     """Gives a batch script to sbatch; returns the number of the job.
 
     Raises:
@@ -91,32 +89,18 @@ def _submit(script):
         ServiceUnavailableError: its controller cannot be reached for now.
     """
     try:
-        done = subprocess.run(
-            ["sbatch", "--parsable"],  # noqa: S607 - the user's own.
-            input=script,
-            capture_output=True,
-            text=True,
-            check=False,
+        printed, said = programs.call(
+            ["sbatch", "--parsable"],
+            stop,
+            advice=", or print the script with --dry_run",
+            script=script,
         )
-    except FileNotFoundError as error:
-        raise SubmitError(
-            "There is no sbatch on PATH; run this on a login node of the "
-            "cluster, or print the script with --dry_run."
-        ) from error
-    said = "; ".join(
-        line.removeprefix("sbatch: error: ")
-        for line in done.stderr.splitlines()
-    )
-    if done.returncode:
-        if any(text in said for text in _UNREACHABLE):
-            raise ServiceUnavailableError(
-                f"Slurm's controller cannot be reached ({said}); look whether "
-                "the job is there (squeue --me), and try again."
-            )
-        raise SubmitError(f"Slurm refuses the job: {said.rstrip('.')}.")
+    except programs.RefusalError as error:
+        said = error.said.rstrip(".")
+        raise SubmitError(f"Slurm refuses the job: {said}.") from error
     job_lib.warn(said)
     # NUMBER, or NUMBER;CLUSTER where there are several.
-    return done.stdout.strip().partition(";")[0]
+    return printed.strip().partition(";")[0]
 
 
 def _where_to_watch(number, job_dir):
@@ -125,6 +109,7 @@ def _where_to_watch(number, job_dir):
     # A listing of a bucket costs.
     reload = " --reload_interval=60" if job_dir.startswith("gs://") else ""
     return (
+        f"Status: {PROGRAM} status {number}\n"
         f"Queue: squeue --jobs={number}\n"
         f"Details: scontrol show job {number}\n"
         f"Log: tail -F {log}\n"

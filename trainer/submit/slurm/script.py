@@ -8,6 +8,7 @@ import sys
 
 from trainer import places
 from trainer.errors import ConfigError
+from trainer.submit.slurm import jobs as slurm_jobs
 
 # From the notice that a time limit is near to that limit. The trainer saves
 # within a minute, and Slurm may send it a minute early.
@@ -234,6 +235,8 @@ def _options(job, settings):
     gpus = ":".join(filter(None, [job.accelerator, str(job.gpus)]))
     return {
         "job-name": job.name,
+        # By which `vae-submit slurm status --job_dir=…` finds it.
+        "comment": slurm_jobs.comment(job.job_dir),
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,

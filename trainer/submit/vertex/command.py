@@ -1,18 +1,21 @@
-"""`vae-submit vertex`: submit a job to Vertex AI, look at it, cancel it."""
+"""`vae-submit vertex`: submit a job to Vertex AI, and what may follow."""
 
 import json
 
-from trainer.errors import ConfigError
-from trainer.runtime.flags import Flags, Usage
-from trainer.submit import job as job_lib
-from trainer.submit.vertex import service, spec as vertex
+from trainer.runtime.flags import Usage
+from trainer.submit import job as job_lib, known_job, verbs, waiting
+from trainer.submit.vertex import (
+    jobs as vertex_jobs,
+    service,
+    spec as vertex,
+)
 
-PROGRAM = "vae-submit vertex"
+PROGRAM = vertex_jobs.Jobs.program
 _USAGE = Usage(
     program=PROGRAM,
     about="Checks a training job, and sends it to Vertex AI. After -- go the "
-    "flags of the training. `vae-submit vertex status NAME` and `cancel NAME` "
-    "are about a job that was sent.",
+    "flags of the training. `vae-submit vertex status NAME`, `logs NAME`, "
+    "`cancel NAME` and `list` are about jobs that were sent.",
     example="""\
 vae-submit vertex --project=my-project --region=us-central1 \\
   --image=us-central1-docker.pkg.dev/my-project/vae/vae-trainer:1 \\
@@ -22,20 +25,9 @@ vae-submit vertex --project=my-project --region=us-central1 \\
 )
 
 
-def _add_endpoint_flag(flags, title=""):
-    flags.add(
-        "api_endpoint",
-        "",
-        "REGION-aiplatform.googleapis.com if not given; one on this machine is "
-        "asked without credentials",
-        title=title,
-        unit="host",
-    )
-
-
 def _add_flags(flags):
     vertex.add_flags(flags)
-    _add_endpoint_flag(flags, "Vertex AI")
+    vertex_jobs.add_endpoint_flag(flags, "Vertex AI")
 
 
 def run(words, stop):
@@ -48,8 +40,8 @@ def run(words, stop):
     Raises:
         TrainerError: as its exit code says.
     """
-    if words[:1] in (["status"], ["cancel"]):
-        _ask(*words, stop=stop)
+    if words and words[0] in verbs.VERBS:
+        verbs.run(vertex_jobs.Jobs, words[0], words[1:], stop)
         return
     parsed = job_lib.parse(words, _USAGE, vertex.Settings, _add_flags)
     if parsed is None:
@@ -75,7 +67,16 @@ def run(words, stop):
         stop,
     )
     print(f"Submitted: {resource.name} ({state})")
-    print(_where_to_watch(resource, job.job_dir))
+    print(_where_to_watch(resource, job.job_dir), flush=True)
+    if flags["wait"].value:
+        sent = known_job.KnownJob(
+            name=resource.name,
+            title=job.name,
+            state=state,
+            job_dir=job.job_dir,
+            is_search=resource.kind is service.TUNING_JOB,
+        )
+        waiting.until_end(vertex_jobs.Jobs(flags), sent, stop)
 
 
 def _where_to_watch(resource, job_dir):
@@ -91,87 +92,3 @@ def _where_to_watch(resource, job_dir):
         f"Status: {PROGRAM} status {resource.name}\n"
         f"Cancel: {PROGRAM} cancel {resource.name}"
     )
-
-
-def _ask(action, *words, stop):
-    usage = Usage(
-        program=f"{PROGRAM} {action}",
-        about={
-            "status": "Tells how a job stands; of a search, the best trials "
-            "first.",
-            "cancel": "Stops a job. Submitted again, it goes on at its last "
-            "checkpoint.",
-        }[action],
-        example=f"{PROGRAM} {action} projects/P/locations/R/customJobs/N",
-        arguments="NAME [flags]",
-    )
-    flags = Flags(usage)
-    _add_endpoint_flag(flags)
-    names = [word for word in words if not word.startswith("-")]
-    options = [word for word in words if word.startswith("-")]
-    if not flags.parse(options):
-        return
-    if len(names) != 1:
-        raise ConfigError(
-            f"{usage.program} takes one name of a job, not {len(names)}; it "
-            "looks like projects/P/locations/R/customJobs/N."
-        )
-    resource = service.Resource.of(names[0])
-    endpoint = flags["api_endpoint"].value
-    if action == "cancel":
-        service.cancel(resource, endpoint, stop)
-        print(
-            f"Cancelling {resource.name}; submitted again, it goes on at its "
-            "last checkpoint."
-        )
-        return
-    job = service.get(resource, endpoint, stop)
-    print("\n".join(_describe(job)))
-
-
-def _describe(job):
-    """Returns lines that tell how a job stands.
-
-    Args:
-        job: what `get` returns.
-
-    Returns:
-        A list of str. Trials follow, the best first, then those that have no
-        test loss yet.
-    """
-    lines = [f"{job.display_name}: {service.word(job.state, 'JOB_STATE_')}"]
-    for title, moment in {
-        "Created": job.create_time,
-        "Started": job.start_time,
-        "Ended": job.end_time,
-    }.items():
-        if moment:
-            lines.append(f"{title}: {moment:%Y-%m-%d %H:%M:%S} UTC")
-    if job.error.message:
-        lines.append(f"Error: {service.one_line(job.error.message)}")
-    trials = list(getattr(job, "trials", ()))
-    trials.sort(key=lambda trial: (_loss(trial) is None, _loss(trial) or 0))
-    return lines + [_trial_line(trial) for trial in trials]
-
-
-def _trial_line(trial):
-    values = ", ".join(
-        f"{parameter.parameter_id}={_number(parameter.value)}"
-        for parameter in trial.parameters
-    )
-    loss = _loss(trial)
-    result = "" if loss is None else f"test loss {loss:.4f}, "
-    state = service.word(trial.state)
-    return f"Trial {trial.id}: {result}{values} ({state})"
-
-
-def _loss(trial):
-    metrics = trial.final_measurement.metrics
-    return metrics[0].value if metrics else None
-
-
-def _number(value):
-    # The API has one kind of number, also for integers.
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

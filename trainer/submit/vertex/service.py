@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import http
+import itertools
 import re
 from urllib import parse
 
@@ -14,6 +15,9 @@ from trainer.errors import (
 from trainer.submit import machines, request
 
 _TIMEOUT_SECONDS = 60
+_UNKNOWN_GPU = re.compile(r"Invalid enum value (\S+) for .*\.AcceleratorType")
+# Those of a project that works with the trainer all day for years.
+_MOST_JOBS = 10_000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -120,6 +124,13 @@ def check(kind, spec):
     try:
         json_format.ParseDict(spec, message._pb, ignore_unknown_fields=False)
     except json_format.ParseError as error:
+        if unknown := _UNKNOWN_GPU.search(str(error)):
+            raise ConfigError(
+                f"The Google client that is installed does not know "
+                f"--accelerator={unknown[1]}; correct the name, or, if Vertex "
+                "AI has it by now, run `pip install --upgrade "
+                "google-cloud-aiplatform`."
+            ) from error
         raise ConfigError(
             f"This is no {kind.message} of the API, and was not sent: "
             f"{one_line(error)}."
@@ -206,6 +217,41 @@ def get(resource, endpoint, stop):
     """
     kind, region = resource.kind, resource.region
     return _call("get", kind, region, endpoint, stop, name=resource.name)
+
+
+def find(kind, project, region, wanted, endpoint, stop):
+    """Returns jobs of a project, a list of messages of the API.
+
+    Args:
+        kind: a `Kind`.
+        project: str, its ID.
+        region: str.
+        wanted: str, a filter of the API.
+        endpoint: as for `create`.
+        stop: a `StopSignal`.
+
+    Raises:
+        ConfigError: there can be no such region.
+        TrainerError: as for `create`.
+    """
+    # It becomes part of the address that gets the credentials.
+    if not re.fullmatch("[a-z0-9-]+", region):
+        raise ConfigError(
+            f"--region={region} is not the ID of a region; give for instance "
+            "--region=us-central1."
+        )
+    question = {
+        "parent": f"projects/{project}/locations/{region}",
+        "filter": wanted,
+    }
+
+    def call():
+        with _service_errors():
+            method = getattr(_client(region, endpoint), f"list_{kind.method}s")
+            pages = method(request=question, timeout=_TIMEOUT_SECONDS)
+            return list(itertools.islice(pages, _MOST_JOBS))
+
+    return request.ask("Vertex AI", call, stop)
 
 
 def word(state, prefix=""):

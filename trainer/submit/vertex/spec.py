@@ -6,7 +6,7 @@ import re
 from trainer.errors import ConfigError
 from trainer.search import space
 from trainer.submit import machines
-from trainer.submit.vertex import service, tuning
+from trainer.submit.vertex import jobs as vertex_jobs, service, tuning
 
 # Of a job that waits for its machines (the page schedule-jobs-dws).
 _FLEX_START_HOURS = 7 * 24
@@ -146,7 +146,7 @@ def render(job, settings):
     """
     head = {
         "displayName": job.name,
-        "labels": {"program": "vae-trainer"},
+        "labels": {vertex_jobs.LABEL: vertex_jobs.VALUE},
     }
     if not settings.tune:
         job.train_config()

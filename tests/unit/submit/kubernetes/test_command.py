@@ -142,7 +142,8 @@ def test_a_submission_says_where_to_watch(kubectl):
     )
     assert lines == [
         "Submitted: jobsets.jobset.x-k8s.io/vae",
-        "Status: kubectl get jobsets.jobset.x-k8s.io/vae --namespace=team",
+        "Status: vae-submit kubernetes status vae --namespace=team",
+        "Object: kubectl get jobsets.jobset.x-k8s.io/vae --namespace=team",
         f"Pods: kubectl get pods {pods} --watch",
         f"Logs: kubectl logs {pods} --follow --tail=-1 --max-log-requests=2",
         "TensorBoard: tensorboard --logdir=gs://my-bucket/runs/vae/logs "
@@ -243,6 +244,11 @@ def test_a_refusal_is_one_sentence(kubectl, verb, said, code, message):
             "The cluster does not have JobSet (https://jobset",
         ),
         (
+            "trainjob",
+            'error: the server doesn\'t have a resource type "trainjobs"',
+            "does not have Kubeflow Trainer 2.2 (https://www.kubeflow.org/",
+        ),
+        (
             "tfjob",
             'error: resource mapping not found for "vae": no matches for kind '
             '"TFJob" in version "kubeflow.org/v1"',
@@ -315,10 +321,28 @@ def test_the_real_kubectl_submits_and_submits_again(api):
     ]
 
 
+def test_a_trainjob_that_has_ended_goes_with_its_runtime(api):
+    base = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/default"
+    words = ("--kind=trainjob", "--notensorboard")
+    assert vae_submit(*SUBMIT, *words).exit_code == 0
+    failed = [{"type": "Failed", "status": "True"}]
+    job = api.objects[f"{base}/trainjobs/vae"]
+    job["status"] = {"conditions": failed}
+    api.requests.clear()
+    outcome = vae_submit(*SUBMIT, *words)
+    assert outcome.exit_code == 0, outcome.err
+    assert api.requests == [
+        ("DELETE", f"{base}/trainjobs/vae"),
+        ("DELETE", f"{base}/trainingruntimes/vae"),
+        ("POST", f"{base}/trainingruntimes"),
+        ("POST", f"{base}/trainjobs"),
+    ]
+
+
 def test_the_printed_commands_are_ones_that_the_real_kubectl_takes(api):
     lines = vae_submit(*SUBMIT, "--kind=jobset").out.splitlines()
     commands = dict(line.split(": ", 1) for line in lines)
-    for name in ("Status", "Logs", "Stop"):
+    for name in ("Object", "Logs", "Stop"):
         subprocess.run(
             shlex.split(commands[name]), check=True, capture_output=True
         )

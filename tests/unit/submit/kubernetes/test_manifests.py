@@ -27,12 +27,23 @@ from trainer.submit import machines
 
 ROOT = pathlib.Path(__file__).parents[4]
 OVERLAYS = sorted((ROOT / "deploy" / "kubernetes" / "overlays").iterdir())
+ADDED = (
+    *("--queue=gpus", "--labels=team=vision", "--labels=example.com/cost=a.1"),
+    *("--pvc=images:/data", "--pvc=runs:/runs", "--job_dir=/runs/vae"),
+    *("--workers=2", "--", "--data_dir=/data/cats"),
+)
 FORMS = {
     "one machine": (),
     "one machine with GPUs": GPUS,
     "four machines": ("--workers=4", "--spot", "--timeout_hours=24", *GPUS),
     "jobset": ("--kind=jobset", "--workers=4", "--timeout_hours=24", *GPUS),
     "jobset, one machine": ("--kind=jobset",),
+    **{
+        f"{kind} with all that can be added": (f"--kind={kind}", *ADDED)
+        for kind in ("job", "jobset", "trainjob", "tfjob")
+    },
+    "trainjob": ("--kind=trainjob", "--workers=4", "--timeout_hours=24", *GPUS),
+    "trainjob, one machine": ("--kind=trainjob",),
     "tfjob": ("--kind=tfjob", "--workers=4", "--timeout_hours=24", *GPUS),
 }
 
@@ -104,6 +115,7 @@ POD = ("spec", "template", "spec")
 RULES = ("spec", "podFailurePolicy", "rules")
 JOBSET_JOB = ("spec", "replicatedJobs", 0, "template", "spec")
 JOBSET_RULE = ("spec", "failurePolicy", "rules", 0)
+RUNTIME_JOB = ("spec", "template", "spec", "replicatedJobs", 0)
 TF_WORKER = ("spec", "tfReplicaSpecs", "Worker")
 
 
@@ -127,6 +139,10 @@ TF_WORKER = ("spec", "tfReplicaSpecs", "Worker")
         ("tfjob", ("spec", "runPolicy"), "cleanPods", "All"),
         ("tfjob", TF_WORKER, "replica", 4),
         ("tfjob", (*TF_WORKER, *POD[1:], "containers", 0), "arg", []),
+        ("trainjob", ("spec",), "runtime", {}),
+        ("trainjob", ("spec", "trainer"), "arg", []),
+        ("trainjob", ("spec", "trainer"), "numNodes", "4"),
+        ("trainjob", ("spec", "runtimeRef"), "kind", "Runtime"),
         # A wrong type.
         ("four machines", ("spec",), "completions", "four"),
         ("four machines", (*RULES, 1, "onExitCodes"), "values", ["75"]),
@@ -163,6 +179,59 @@ def test_the_schemas_find_what_is_planted(form, path, name, planted, version):
         check(item, version)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "planted"),
+    [
+        (("spec",), "policy", {}),
+        (("spec", "template", "spec", "network"), "publish", True),
+        ((*RUNTIME_JOB, "template", "spec"), "backofLimit", 0),
+        (RUNTIME_JOB, "replicas", 2),
+        (RUNTIME_JOB, "name", "workers"),
+        ((*RUNTIME_JOB, "template", "metadata"), "labels", {}),
+        (
+            (*RUNTIME_JOB, "template", *POD, "containers", 0),
+            *("name", "trainer"),
+        ),
+    ],
+)
+def test_the_schemas_find_what_is_planted_in_a_runtime(path, name, planted):
+    item = copy.deepcopy(rendered("trainjob")[-2])
+    check(item, VERSIONS[0])
+    place = functools.reduce(lambda value, key: value[key], path, item)
+    place[name] = planted
+    with pytest.raises(
+        (jsonschema.ValidationError, kubernetes_validate.ValidationError)
+    ):
+        check(item, VERSIONS[0])
+
+
+def test_a_trainjob_comes_after_the_runtime_that_it_refers_to():
+    *_, runtime, job = rendered("trainjob")
+    assert (runtime["kind"], job["kind"]) == ("TrainingRuntime", "TrainJob")
+    assert job["spec"]["runtimeRef"] == {
+        "apiGroup": runtime["apiVersion"].partition("/")[0],
+        "kind": "TrainingRuntime",
+        "name": runtime["metadata"]["name"],
+    }
+    assert job["spec"]["trainer"]["numNodes"] == 4
+    assert runtime["spec"]["mlPolicy"]["numNodes"] == 4
+    (container,) = pod_template(runtime)["spec"]["containers"]
+    # Trainer puts the arguments of the job there.
+    assert "args" not in container
+    jobset = rendered("jobset")[-1]
+    (trainer,) = pod_template(jobset)["spec"]["containers"]
+    assert job["spec"]["trainer"]["args"] == trainer["args"]
+    assert job["spec"]["trainer"]["image"] == container["image"]
+
+
+def test_tfjob_is_said_to_be_left_behind():
+    outcome = vae_submit(*SUBMIT, "--dry_run", "--kind=tfjob")
+    assert outcome.err.startswith(
+        "WARNING: --kind=tfjob: Kubeflow has left TFJob behind"
+    )
+    assert outcome.exit_code == 0
+
+
 def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
     policy, item = dry_run("--notensorboard", "--", "--epochs=3")
     assert (policy["kind"], item["kind"]) == ("NetworkPolicy", "Job")
@@ -177,6 +246,50 @@ def test_one_machine_is_one_job_that_runs_the_command_of_the_image():
     assert not {"command", "env"} & {*container}
 
 
+@pytest.mark.parametrize("kind", ["job", "jobset", "trainjob", "tfjob"])
+def test_a_job_in_a_queue_starts_when_kueue_says_so(kind):
+    tensorboard, *_, job = rendered(f"{kind} with all that can be added")
+    queue = {"kueue.x-k8s.io/queue-name": "gpus"}
+    assert queue.items() <= job["metadata"]["labels"].items()
+    # What it lets wait is the job alone.
+    assert queue.keys().isdisjoint(tensorboard["metadata"]["labels"])
+    spec = job["spec"]
+    assert spec.get("runPolicy", spec)["suspend"] is True
+    assert "suspend" not in str(rendered("four machines"))
+
+
+def test_volumes_are_where_the_flags_say_and_in_tensorboard_too():
+    objects = rendered("job with all that can be added")
+    for item in (objects[0], objects[-1]):
+        spec = pod_template(item)["spec"]
+        (container,) = spec["containers"]
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+            for volume in spec["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        paths = {
+            claims[mount["name"]]: mount["mountPath"]
+            for mount in container["volumeMounts"]
+            if mount["name"] in claims
+        }
+        assert paths == {"images": "/data", "runs": "/runs"}
+        paths = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert len(paths) == len(set(paths))
+    # One that reads a bucket needs none.
+    (tensorboard, *_) = dry_run("--pvc=images:/data")
+    assert "images" not in str(tensorboard)
+
+
+def test_labels_are_on_all_objects_and_their_pods():
+    for item in rendered("jobset with all that can be added"):
+        parts = [item, pod_template(item)]
+        for part in filter(None, parts):
+            assert part["metadata"]["labels"]["team"] == "vision"
+            assert part["metadata"]["labels"]["example.com/cost"] == "a.1"
+        assert "vision" not in str(item["spec"].get("selector"))
+
+
 def test_a_flag_file_of_this_machine_becomes_flags(tmp_path):
     path = tmp_path / "some.flags"
     path.write_text("--latent_dim=2\n--nodeterministic\n")
@@ -184,9 +297,10 @@ def test_a_flag_file_of_this_machine_becomes_flags(tmp_path):
     assert container["args"][1:] == ["--latent_dim=2", "--nodeterministic"]
 
 
-@pytest.mark.parametrize("form", ["four machines", "jobset"])
+@pytest.mark.parametrize("form", ["four machines", "jobset", "trainjob"])
 def test_the_pods_find_each_other_by_the_names_that_they_have(form):
-    job = rendered(form)[-1]
+    # That of a TrainJob is in its runtime.
+    job = rendered(form)[-2 if form == "trainjob" else -1]
     template = pod_template(job)
     environ = {
         variable["name"]: variable["value"]
@@ -197,6 +311,12 @@ def test_the_pods_find_each_other_by_the_names_that_they_have(form):
     if form == "jobset":
         pods = "vae-workers-0-{}.vae:2222"
         assert job["spec"]["network"]["subdomain"] == "vae"
+    elif form == "trainjob":
+        # The JobSet that Trainer makes has the name of the TrainJob.
+        pods = "vae-node-0-{}.vae:2222"
+        network = job["spec"]["template"]["spec"]["network"]
+        assert network["subdomain"] == "vae"
+        assert network["publishNotReadyAddresses"] is True
     else:
         pods = "vae-{}.vae:2222"
         (service,) = (
@@ -460,9 +580,28 @@ LONG = "a" * 60
     ("words", "message"),
     [
         (["--job_dir=runs/vae"], "does not outlive the pods"),
+        (["--job_dir=/data/x", "--pvc=a:/dat"], "does not outlive the pods"),
+        (["--pvc=a:/b", "--", "--data_dir=/c"], "which the job cannot see"),
+        (["--pvc=a"], "--pvc=a is not of the form NAME:/path"),
+        (["--pvc=a:/b/../c"], "is not of the form NAME:/path"),
+        (["--pvc=A:/b"], "is not of the form NAME:/path"),
+        (["--pvc=a:/"], "is not of the form NAME:/path"),
+        (["--pvc=a:/tmp/b"], "would be mounted over /tmp, or below it"),
+        (["--pvc=a:/etc"], "would be mounted over /etc/vae-trainer"),
+        (["--pvc=a:/b", "--pvc=c:/b"], "would be mounted over /b"),
+        (["--pvc=a:/runs", "--pvc=c:/runs"], "would be mounted over /runs"),
+        (["--labels=team"], "is not of the form KEY=VALUE"),
+        (["--labels=a b=c"], "is not of the form KEY=VALUE"),
+        ([f"--labels=a={'b' * 64}"], "is not of the form KEY=VALUE"),
+        (["--labels=a=b", "--labels=a=c"], "--labels=a=… is given twice"),
+        (
+            ["--labels=app.kubernetes.io/instance=b"],
+            "is set by the command itself",
+        ),
+        (["--queue=My_Queue"], "--queue=My_Queue is not a name in Kubernetes"),
         (["--job_dir=gs://bucket", "--name=vae"], "does not outlive the pods"),
         (["--image=vae-trainer:1"], "names no registry"),
-        (["--kind=pod"], "--kind=pod: value should be one of <job|jobset|tf"),
+        (["--kind=pod"], "--kind=pod: value should be one of <job|jobset|tr"),
         (["--namespace=My_team"], "is not a name in Kubernetes"),
         (["--service_account=a@b.iam"], "is not a name in Kubernetes"),
         (["--node_selector=pool"], "is not of the form KEY=VALUE"),
@@ -517,15 +656,22 @@ def test_every_gpu_of_the_table_is_known():
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "gpus"), [("nvidia-l4", 3), ("nvidia-x1000", 3)]
+    ("accelerator", "gpus", "meant"),
+    [
+        ("nvidia-l4", 3, " (the nearest in it: 1 or 2 or 4 or 8 NVIDIA_L4)"),
+        ("nvidia-l5", 3, " (the nearest in it: nvidia-l4)"),
+        ("nvidia-quantum", 3, ""),
+    ],
 )
-def test_gpus_that_the_table_does_not_have_are_a_warning(accelerator, gpus):
+def test_gpus_that_the_table_does_not_have_are_a_warning(
+    accelerator, gpus, meant
+):
     words = (f"--accelerator={accelerator}", f"--gpus={gpus}")
     outcome = vae_submit(*SUBMIT, "--dry_run", *words, "--", "--batch_size=96")
     assert outcome.err == (
         f"WARNING: --accelerator={accelerator} with --gpus={gpus} is not in "
-        "this version's table of machines, so it is not checked; the cluster "
-        "decides.\n"
+        f"this version's table of machines{meant}, so it is not checked; the "
+        "cluster decides.\n"
     )
     assert outcome.exit_code == 0
     spec = pod_template(list(yaml.safe_load_all(outcome.out))[-1])["spec"]

@@ -109,6 +109,7 @@ def test_every_setting_has_its_place():
     )
     assert options(script) == {
         "job-name": "night",
+        "comment": f"vae-trainer:{JOB_DIR}",
         "partition": "gpu",
         "account": "lab",
         "qos": "low",
@@ -129,8 +130,8 @@ def test_every_setting_has_its_place():
 
 def test_what_is_not_given_is_the_clusters_own():
     assert set(options(dry_run())) == {
-        *("job-name", "nodes", "ntasks-per-node", "output", "open-mode"),
-        *("requeue", "signal"),
+        *("job-name", "comment", "nodes", "ntasks-per-node", "output"),
+        *("open-mode", "requeue", "signal"),
     }
     assert "--cpus-per-task" not in dry_run()
 
@@ -263,13 +264,6 @@ def test_what_slurm_cannot_run_is_refused(words, message):
     assert outcome.out == ""
 
 
-@pytest.mark.parametrize("action", ["status", "cancel"])
-def test_slurms_own_commands_are_named(action):
-    outcome = vae_submit("slurm", action, "7")
-    assert "squeue --jobs=N, scancel N" in outcome.err
-    assert outcome.exit_code == 2
-
-
 @pytest.fixture
 def submit(tmp_path, monkeypatch):
     """Submits a job from a folder of the test's own."""
@@ -291,6 +285,7 @@ def test_the_script_goes_to_sbatch_and_the_rest_is_said(
     ).out
     assert outcome.out == (
         "Submitted: job 7\n"
+        "Status: vae-submit slurm status 7\n"
         "Queue: squeue --jobs=7\n"
         "Details: scontrol show job 7\n"
         f"Log: tail -F {tmp_path}/slurm-7.log\n"

@@ -6,7 +6,7 @@ import pytest
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from tests.fakes import vertex_api
+from tests.fakes import gcs, vertex_api
 from tests.tools.submit_command import SUBMIT, vae_submit
 from trainer.errors import ConfigError, ServiceUnavailableError
 from trainer.submit.vertex import service
@@ -25,8 +25,13 @@ COMMANDS["hyperparameterTuningJobs"] = "hp-tuning-jobs"
 
 
 @pytest.fixture
-def api():
-    with vertex_api.serve() as server:
+def api(monkeypatch):
+    """A service, and an empty bucket of the jobs."""
+    with (
+        vertex_api.serve() as server,
+        gcs.serve(bucket="my-bucket") as bucket,
+    ):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.address)
         yield server
 
 
@@ -118,6 +123,7 @@ def test_status_tells_when_and_why_a_job_failed(api):
         "vae: failed\n"
         "Started: 2026-01-02 03:04:05 UTC\n"
         "Error: The replica workerpool0-0 exited\n"
+        "Progress: not started\n"
     )
 
 

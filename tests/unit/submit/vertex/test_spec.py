@@ -173,10 +173,11 @@ def test_what_vertex_cannot_run_is_refused(words, message):
 )
 def test_a_machine_that_the_table_does_not_have_is_a_warning(words, what):
     outcome = vae_submit(*SUBMIT, "--dry_run", *words)
-    assert outcome.err == (
-        f"WARNING: {what} is not in this version's table of machines, so it is "
-        "not checked; Vertex AI decides.\n"
+    assert outcome.err.startswith(
+        f"WARNING: {what} is not in this version's table of machines (the "
+        "nearest in it: "
     )
+    assert outcome.err.endswith(", so it is not checked; Vertex AI decides.\n")
     assert outcome.exit_code == 0
     (pool,) = json.loads(outcome.out)["jobSpec"]["workerPoolSpecs"]
     given = dict(word.split("=") for word in words if "=" in word)
