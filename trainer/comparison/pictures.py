@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer import stored
 from trainer.job_dir import layout
+from trainer.pictures import named_rows
 
 COLUMNS = 10
 _RECONSTRUCTIONS, _SAMPLES = "reconstructions", "generated"
@@ -23,6 +24,8 @@ _TAGS = {
     b"pictures/reconstructions": _RECONSTRUCTIONS,
     b"pictures/samples": _SAMPLES,
 }
+# Of samples with names beside them, in the events.
+_EVENT_SCALE = 3
 _FILE_BYTES, _EVENT_FILE_BYTES = 64 * 2**20, 256 * 2**20
 _PIXELS = 64 * 2**20
 _CRC_BYTES = 4
@@ -43,12 +46,14 @@ class Pictures:
     reconstructions: np.ndarray | None = None
 
 
-def read(job, image_shape):
+def read(job, image_shape, is_conditional=False):
     """Returns the `Pictures` of a job.
 
     Args:
         job: a `JobDir`.
         image_shape: (height, width, channels).
+        is_conditional: whether its samples stand in a row for each class, of
+            which the first is shown then.
 
     Raises:
         OSError: something could not be looked at.
@@ -59,9 +64,15 @@ def read(job, image_shape):
         content = _file(job.plots / f"{name}.png", _FILE_BYTES)
         if content and (pixels := _decoded(content)) is not None:
             found[name] = pixels
+    scales = dict.fromkeys(found, 1)
     if len(found) < 2:
         found = {**_of_events(job), **found}
-    samples = _images(found.get(_SAMPLES), height, width)
+    samples = found.get(_SAMPLES)
+    if is_conditional and samples is not None:
+        scale = scales.get(_SAMPLES, _EVENT_SCALE)
+        samples = named_rows.without_names(samples, width, scale)
+        samples = samples[:, :width]
+    samples = _images(samples, height, width)
     both = _images(
         _unscaled(found.get(_RECONSTRUCTIONS), height), height, width
     )

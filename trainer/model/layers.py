@@ -20,6 +20,25 @@ def pixels(x, image_shape):
     return keras.layers.Activation("sigmoid", name="decoder_pixels")(x)
 
 
+def one_hot(labels, classes):
+    """Returns labels as vectors: float of shape (batch, classes).
+
+    A dense layer on them is an embedding whose gradient is dense, and so is
+    summed in one order.
+
+    Args:
+        labels: integer tensor of shape (batch,).
+        classes: int.
+    """
+    dtype = keras.config.dtype_policy().compute_dtype
+    return keras.ops.one_hot(labels, classes, dtype=dtype)
+
+
+def label_input():
+    """Returns the input of a model that takes labels beside something."""
+    return keras.Input((), name="labels", dtype="int32")
+
+
 def glorot(seed, name):
     """Returns the first weights of a layer, a function of seed and name.
 
