@@ -182,9 +182,7 @@ def build(
     ):
         # Half a batch leaves the units of a CPU for bfloat16 without work.
         cluster = dataclasses.replace(cluster, parts=1)
-    vae = model_for(
-        tuple(data.image_shape), len(classes.names(config, data))
-    )
+    vae = model_for(tuple(data.image_shape), len(classes.names(config, data)))
     with cluster.strategy.scope():
         optimizer = optimizer_lib.make(config, schedule)
         optimizer_lib.build(

@@ -68,9 +68,7 @@ def test_pictures_have_a_row_for_each_class(job_dir, tmp_path):
         np.testing.assert_array_equal(cells[label], row)
     # In a comparison stands the first of each class.
     found = pictures.read(JobDir(job_dir), (28, 28, 1), True)
-    np.testing.assert_array_equal(
-        found.samples[:, :28, :1], cells[0, 0]
-    )
+    np.testing.assert_array_equal(found.samples[:, :28, :1], cells[0, 0])
     assert found.samples.shape[1] == 10 * 28
     code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
     assert code == 0, err

@@ -98,7 +98,9 @@ def estimate(
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
         pixels = tf.constant(images[batch])
-        of_batch = [] if labels is None else [tf.constant(labels[batch], tf.int64)]
+        of_batch = (
+            [] if labels is None else [tf.constant(labels[batch], tf.int64)]
+        )
         for repeat in range(repeats):
             log_sum = tf.constant(log_sums[repeat, batch])
             done = 0

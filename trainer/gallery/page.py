@@ -104,9 +104,7 @@ def render(trained, *, rows, evaluation, data, album, goodput):
         metrics=list(_metrics(trained, rows, evaluation)),
         losses=list(_losses(rows)),
         kl_of_units=_kl_of_units(evaluation),
-        pictures=list(
-            _pictures(album, data, bool(trained.class_names))
-        ),
+        pictures=list(_pictures(album, data, bool(trained.class_names))),
         left_out=album.left_out,
         time=goodput and tables.of_time(goodput),
         tables=list(_settings(trained)),

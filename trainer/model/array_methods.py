@@ -209,9 +209,7 @@ class ArrayMethods:
 
     def _labels(self, labels, values):
         """Returns the labels of values, as `checked_labels` does."""
-        count = (
-            len(values) if tf.executing_eagerly() else tf.shape(values)[0]
-        )
+        count = len(values) if tf.executing_eagerly() else tf.shape(values)[0]
         return checked_labels(labels, self.classes, count)
 
     def _posterior(self, images, labels):

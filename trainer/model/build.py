@@ -61,9 +61,7 @@ def description(config):
     }
 
 
-def build_vae(
-    config, image_shape, arithmetic=arithmetic_lib.NEWEST, classes=0
-):
+def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST, classes=0):
     """Returns the `VAE` of a `TrainConfig`, built, with its first weights.
 
     Args:

@@ -90,9 +90,7 @@ def _load(job, wanted, model):
     class_names = job.classes()
     saved = checkpoint.select(job, wanted)
     try:
-        vae = build_vae(
-            config, image_shape, job.arithmetic(), len(class_names)
-        )
+        vae = build_vae(config, image_shape, job.arithmetic(), len(class_names))
     except ValueError as error:
         raise JobDirError(
             f"{job.config_path} records what no model can be made of ({error})"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,19 +12,15 @@ from trainer import arithmetic as arithmetic_lib
 from trainer.model import keras_file, latents, likelihoods, priors
 from trainer.model.array_checks import check_given
 from trainer.model.array_methods import ArrayMethods
-from trainer.model.fit_checks import (
-    check_pair,
-    checked_images,
-    labels_in_range,
-    shape_of,
-)
+from trainer.model.fit_checks import check_pair, shape_of
+from trainer.model.fit_methods import FitMethods
 from trainer.model.hidden_units import HiddenUnits
 from trainer.model.latents import Sampler
 from trainer.model.pixel_parameters import PixelParameters
 
 
 @keras.saving.register_keras_serializable("vae_trainer")
-class VAE(ArrayMethods, keras.Model):
+class VAE(ArrayMethods, FitMethods, keras.Model):
     """A variational autoencoder (Kingma & Welling 2014).
 
     The training job has a loop of its own; `compile` and `fit` are for
@@ -274,9 +268,7 @@ class VAE(ArrayMethods, keras.Model):
             shape (batch, units): see `HiddenUnits`.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        features, fired = self.hidden_units.encode(
-            self._inputs(inputs, labels)
-        )
+        features, fired = self.hidden_units.encode(self._inputs(inputs, labels))
         return (
             *self._terms(images, inputs, epsilon, features, components, labels),
             fired,
@@ -382,62 +374,3 @@ class VAE(ArrayMethods, keras.Model):
             tf.cast(reconstruction_loss, tf.float64) + log_normalizer
         )
         return log_likelihood + log_prior_over_posterior
-
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`; what it has refused it may be given."""
-        with self._traced_anew_after_an_error():
-            return super().fit(*args, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates as `keras.Model.evaluate`; see `fit`."""
-        with self._traced_anew_after_an_error():
-            return super().evaluate(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _traced_anew_after_an_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            # A function whose tracing broke off cannot be traced once more.
-            self.train_function = self.test_function = None
-            raise
-
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step of `fit`; returns the three losses as a dict."""
-        with tf.GradientTape() as tape:
-            losses = self._batch_losses(data)
-            # A strategy sums gradients over replicas, and this loss is a
-            # mean over one replica's share of the batch.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled_loss = losses["total_loss"] / replicas
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.trainable_variables, strict=True)
-        )
-        return self._track(losses)
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step of `evaluate`; returns the three losses as a dict."""
-        return self._track(self._batch_losses(data))
-
-    def _batch_losses(self, data):
-        images, *others = data if isinstance(data, tuple) else (data,)
-        images = checked_images(
-            images, self.image_shape, self.encoder.compute_dtype
-        )
-        labels = None
-        if self.classes:  # Else fit(images, labels) has no use for them.
-            labels = labels_in_range(others[0] if others else None, self.classes)
-        reconstruction, kl, _ = self.terms(images, labels=labels)
-        reconstruction = tf.reduce_mean(reconstruction)
-        kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
-        return {
-            "total_loss": reconstruction + self.beta * kl,
-            "reconstruction_loss": reconstruction,
-            "kl_loss": kl,
-        }
-
-    def _track(self, losses):
-        for tracker in self.metrics:
-            tracker.update_state(losses[tracker.name])
-        return {tracker.name: tracker.result() for tracker in self.metrics}

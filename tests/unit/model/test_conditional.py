@@ -222,7 +222,10 @@ def test_fit_wants_labels_beside_images():
     assert (before != after).any(axis=1).all()
     for labels, sentence in (
         ((), "there are no labels"),
-        ((LABELS / 2,), r"must be whole numbers from 0 to 3.*fit\(images, labe"),
+        (
+            (LABELS / 2,),
+            r"must be whole numbers from 0 to 3.*fit\(images, labe",
+        ),
         ((LABELS + 1,), "labels are from 1 to 4"),
     ):
         with pytest.raises(ValueError, match=sentence):
@@ -246,12 +249,17 @@ def test_a_strangers_model_has_to_take_the_labels():
     config = TrainConfig(
         model=f"{STRANGERS}:label_alone", condition="labels", latent_dim=3
     )
-    with pytest.raises(ConfigError, match=r"decoder fails on a list of a batch "
-                       r"of shape \(3, 3\) and labels of shape \(3,\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"decoder fails on a list of a batch "
+        r"of shape \(3, 3\) and labels of shape \(3,\)",
+    ):
         build_vae(config, SHAPE, classes=CLASSES)
 
 
 def test_parts_that_take_no_labels_are_refused():
     vae = build_vae(config_of("mlp", condition="none"), SHAPE)
-    with pytest.raises(ValueError, match=r"takes 1 inputs; .*\[images, labels\]"):
+    with pytest.raises(
+        ValueError, match=r"takes 1 inputs; .*\[images, labels\]"
+    ):
         VAE(vae.encoder, vae.decoder, classes=CLASSES)

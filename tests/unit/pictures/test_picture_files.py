@@ -1,14 +1,7 @@
 import numpy as np
-import pytest
 from PIL import Image
 
 from trainer.pictures import picture_files
-
-
-def some_pixels(height, width, channels=1):
-    return np.random.default_rng(0).integers(
-        0, 256, (height, width, channels), dtype=np.uint8
-    )
 
 
 def test_saved_pictures_have_the_same_grey_values(tmp_path):
