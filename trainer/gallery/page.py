@@ -49,8 +49,6 @@ _PICTURES = {
         "mean of the first test image.",
     ),
 }
-
-
 # Where a model is told the classes.
 _PICTURES_BY_LABEL = {
     GENERATED: (

@@ -14,7 +14,7 @@ from typing import Annotated
 import keras
 
 from trainer.model.blocks import Blocks, Plan
-from trainer.model.layers import label_input, one_hot
+from trainer.model.layers import with_labels
 from trainer.model.options import Option
 
 
@@ -49,25 +49,21 @@ def build(
 
 def _encoder(plan, latent_dim, classes, depth, blocks):
     images = keras.Input(plan.image_shape, name="images")
-    labels = label_input() if classes else None
-    label = one_hot(labels, classes) if classes else None
+    inputs, label = with_labels(images, classes)
     x = blocks.shrunk(images, plan, depth, label)
     x = keras.layers.Flatten(name="encoder_flatten")(x)
     posterior = [
         blocks.dense(x, latent_dim, name) for name in ("z_mean", "z_log_var")
     ]
-    inputs = [images, labels] if classes else images
     return keras.Model(inputs, posterior, name="encoder")
 
 
 def _decoder(plan, latent_dim, classes, output_channels, depth, blocks):
     z = keras.Input((latent_dim,), name="z")
-    labels = label_input() if classes else None
-    label = one_hot(labels, classes) if classes else None
+    inputs, label = with_labels(z, classes)
     height, width = plan.smallest
     channels = plan.widths[-1]
     x = blocks.dense(z, height * width * channels, "decoder_dense")
     x = keras.layers.Reshape((height, width, channels), name="decoder_image")(x)
     x = blocks.grown(x, plan, depth, output_channels, label)
-    inputs = [z, labels] if classes else z
     return keras.Model(inputs, x, name="decoder")

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import keras
 
-from trainer.model.layers import dense, label_input, one_hot, pixels
+from trainer.model.layers import dense, pixels, with_labels
 from trainer.model.options import Option
 from trainer.randomness import layer_seed
 
@@ -37,27 +37,23 @@ def build(
     ] = 2,
 ):
     """Returns the encoder and the decoder, for images of any shape."""
-    labels = label_input() if classes else None
     images = keras.Input(image_shape, name="images")
+    inputs, label = with_labels(images, classes)
     x = keras.layers.Flatten(name="encoder_flatten")(images)
-    label = one_hot(labels, classes) if classes else None
     x = _hidden(x, label, "encoder", width, depth, seed)
     z_mean, z_log_var = (
         dense(x, latent_dim, name, seed) for name in ("z_mean", "z_log_var")
     )
     z_log_var = keras.ops.clip(z_log_var, _LEAST_LOG_VAR, _MOST_LOG_VAR)
-    inputs = [images, labels] if classes else images
     encoder = keras.Model(inputs, [z_mean, z_log_var], name="encoder")
 
-    labels = label_input() if classes else None
     z = keras.Input((latent_dim,), name="z")
-    label = one_hot(labels, classes) if classes else None
+    inputs, label = with_labels(z, classes)
     x = _hidden(z, label, "decoder", width, depth, seed)
     *sides, _ = image_shape
     x = dense(x, math.prod(sides) * output_channels, "decoder_dense", seed)
     x = keras.layers.Reshape((*sides, output_channels), name="decoder_image")(x)
     x = pixels(x, image_shape)
-    inputs = [z, labels] if classes else z
     return encoder, keras.Model(inputs, x, name="decoder")
 
 
