@@ -96,6 +96,9 @@ def call(models, image_shape, latent_dim, likelihood, classes=0):
                 f"The {role} is a {type(part).__name__}, not a keras.Model; "
                 "the function has to return (encoder, decoder)."
             )
+    if classes:
+        _check_inputs(encoder, "encoder", "images")
+        _check_inputs(decoder, "decoder", "z")
     generator = np.random.default_rng(0)
     dtype = encoder.variable_dtype
     images = tf.constant(generator.uniform(size=(_PROBES, *image_shape)), dtype)
@@ -143,6 +146,20 @@ def _called(part, role, inputs):
             f"The {role} fails on {_of_shapes(inputs)} "
             f"({users_code.said(error)}); mend it."
         ) from error
+
+
+def _check_inputs(part, role, values):
+    """Refuses a graph of layers that has no place for labels.
+
+    Keras would drop them with a warning.
+    """
+    inputs = getattr(part, "inputs", None)
+    if inputs is not None and len(inputs) != 2:
+        raise BrokenError(
+            f"The {role} has {len(inputs)} inputs, but with --condition=labels "
+            f"it has to take [{values}, labels]; make it "
+            f"keras.Model([{values}, labels], ...)."
+        )
 
 
 def _of_shapes(inputs):

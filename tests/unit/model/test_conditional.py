@@ -48,12 +48,19 @@ def moved(name):
     return vae
 
 
-@pytest.fixture(params=MODELS)
-def vae(request):
-    return moved(request.param)
+one_model = pytest.mark.parametrize(
+    "name",
+    [
+        "mlp",
+        pytest.param("conv", marks=pytest.mark.slow),
+        pytest.param("stranger", marks=pytest.mark.slow),
+    ],
+)
 
 
-def test_each_image_is_of_its_own_label(vae):
+@pytest.mark.parametrize("name", MODELS)
+def test_each_image_is_of_its_own_label(name):
+    vae = moved(name)
     for part, values in ((vae.encode, PIXELS), (vae.decode, Z)):
         found = np.asarray(part(values, LABELS))
         others = np.asarray(part(values, OTHERS))
@@ -102,31 +109,33 @@ def test_an_mlp_takes_an_image_with_its_label_as_one_vector():
         encoder.inputs, encoder.get_layer("encoder_label_sum").output
     )
     np.testing.assert_allclose(
-        hidden([PIXELS / np.float32(255), tf.constant(LABELS, tf.int32)]),
+        hidden(
+            [
+                tf.constant(PIXELS / np.float32(255)),
+                tf.constant(LABELS, tf.int32),
+            ]
+        ),
         inputs @ kernel + np.asarray(layer.bias),
         rtol=1e-4,
         atol=1e-4,
     )
 
 
-def test_evaluations_are_of_images_with_their_labels(vae, stop):
-    name = next(name for name in MODELS if moved(name) is vae)
-    config = config_of(name)
+@one_model
+def test_evaluations_are_of_images_with_their_labels(name, stop):
+    vae, config = moved(name), config_of(name)
     strategy = tf.distribute.get_strategy()
-
-    def elbo(labels):
-        evaluation = Evaluator(
-            vae, config, strategy, PIXELS, Workers(stop), labels=labels
-        ).run(lambda count: None)
-        return -sum(
-            evaluation.metrics[f"{part}_loss"]
-            for part in ("reconstruction", "kl")
-        ) - vae.likelihood.log_normalizer(PIXELS[0].size)
-
-    assert elbo(LABELS) == pytest.approx(
+    evaluation = Evaluator(
+        vae, config, strategy, PIXELS, Workers(stop), labels=LABELS
+    ).run(lambda count: None)
+    elbo = -sum(
+        evaluation.metrics[f"{part}_loss"] for part in ("reconstruction", "kl")
+    ) - vae.likelihood.log_normalizer(PIXELS[0].size)
+    assert elbo == pytest.approx(
         vae.elbo(PIXELS, LABELS, seed=config.seed).mean(), rel=1e-5
     )
-    assert elbo(OTHERS) != pytest.approx(elbo(LABELS), rel=1e-4)
+    other = vae.elbo(PIXELS, OTHERS, seed=config.seed).mean()
+    assert elbo != pytest.approx(other, rel=1e-4)
 
     def log_p(labels, batch_size):
         return log_likelihood.estimate(
@@ -141,14 +150,16 @@ def test_evaluations_are_of_images_with_their_labels(vae, stop):
             labels,
         ).values
 
-    whole = log_p(LABELS, N)
-    np.testing.assert_allclose(log_p(LABELS, 2), whole, rtol=1e-5)
-    assert not np.allclose(log_p(OTHERS, N), whole, rtol=1e-4)
-    # Of three samples on average, no less than the bound of one.
-    assert whole.mean() > elbo(LABELS) - 1
+    in_batches = log_p(LABELS, 2)
+    np.testing.assert_allclose(log_p(LABELS, N), in_batches, rtol=1e-5)
+    assert not np.allclose(log_p(OTHERS, N), in_batches, rtol=1e-4)
+    # Of three samples of z; with little noise, no less than of one.
+    assert in_batches.mean() > elbo - 1
 
 
-def test_what_is_exported_and_saved_is_the_model(vae, tmp_path):
+@one_model
+def test_what_is_exported_and_saved_is_the_model(name, tmp_path):
+    vae = moved(name)
     export.save_models(vae, tmp_path)
     assert export.left_out(vae) == ""
     served = tf.saved_model.load(tmp_path / "saved_model" / "1").signatures
@@ -164,13 +175,13 @@ def test_what_is_exported_and_saved_is_the_model(vae, tmp_path):
     )
     vae.save(tmp_path / "vae.keras")
     loaded = keras.models.load_model(tmp_path / "vae.keras")
-    fractions = (PIXELS / 255).astype(np.float32)
+    fractions = tf.constant(PIXELS / np.float32(255))
     for found, expected in (
         (means, vae.encode(PIXELS, LABELS)[0]),
         (images, vae.reconstruct(PIXELS, LABELS)),
         (drawn, vae.sample(N, 2, labels=3)),
         (encoder([fractions, labels])[0], vae.encode(PIXELS, LABELS)[0]),
-        (decoder([Z, labels]), vae.decode(Z, LABELS)),
+        (decoder([tf.constant(Z), labels]), vae.decode(Z, LABELS)),
         (loaded.elbo(PIXELS, LABELS), vae.elbo(PIXELS, LABELS)),
         (loaded.sample(N, 2, LABELS), vae.sample(N, 2, LABELS)),
     ):
@@ -215,9 +226,9 @@ def test_fit_wants_labels_beside_images():
     vae = build_vae(config_of("mlp"), SHAPE, classes=CLASSES)
     vae = VAE(vae.encoder, vae.decoder, classes=CLASSES)
     vae.compile(optimizer="adam", run_eagerly=True)
-    before = np.array(vae.encoder.get_layer("encoder_label").kernel)
+    before = vae.encoder.get_layer("encoder_label").kernel.numpy()
     vae.fit(PIXELS / 255, LABELS, verbose=0)
-    after = np.asarray(vae.encoder.get_layer("encoder_label").kernel)
+    after = vae.encoder.get_layer("encoder_label").kernel.numpy()
     # Of each class there is an image.
     assert (before != after).any(axis=1).all()
     for labels, sentence in (
@@ -250,9 +261,7 @@ def test_a_strangers_model_has_to_take_the_labels():
         model=f"{STRANGERS}:label_alone", condition="labels", latent_dim=3
     )
     with pytest.raises(
-        ConfigError,
-        match=r"decoder fails on a list of a batch "
-        r"of shape \(3, 3\) and labels of shape \(3,\)",
+        ConfigError, match=r"decoder has 1 inputs, but .* take \[z, labels\]"
     ):
         build_vae(config, SHAPE, classes=CLASSES)
 
