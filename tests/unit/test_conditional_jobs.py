@@ -60,14 +60,16 @@ def test_pictures_have_a_row_for_each_class(job_dir, tmp_path):
     assert run_command("vae-generate", *flags).exit_code == 0
     vae = load_model(job_dir)
     pixels = np.asarray(Image.open(tmp_path / "generated.png"))
-    assert pixels.shape == (10 * 28, 4 * 28 + int(0.15 * 4 * 28), 3)
-    rows = named_rows.without_names(pixels, 28)[..., :1]
+    # Of four times the size, so that the names can be read.
+    width = 4 * 4 * 28
+    assert pixels.shape == (4 * 10 * 28, width + int(0.15 * width), 3)
+    rows = named_rows.without_names(pixels, 28, 4)[..., :1]
     cells = grids.cells(rows, 28, 28)
     for label in (0, 7):
         row = np.rint(255 * vae.sample(4, labels=label).astype(float))
         np.testing.assert_array_equal(cells[label], row)
     # In a comparison stands the first of each class.
-    found = pictures.read(JobDir(job_dir), (28, 28, 1), True)
+    found = pictures.read(JobDir(job_dir), (28, 28, 1), 10)
     np.testing.assert_array_equal(found.samples[:, :28, :1], cells[0, 0])
     assert found.samples.shape[1] == 10 * 28
     code, _, err = run_command("vae-gallery", f"--job_dir={job_dir}")
@@ -81,7 +83,7 @@ def test_pictures_have_a_row_for_each_class(job_dir, tmp_path):
 def test_samples_in_the_events_are_those_of_the_classes(job_dir, tmp_path):
     job = JobDir(job_dir)
     job.plots = tmp_path  # As while it is running.
-    found = pictures.read(job, (28, 28, 1), True)
+    found = pictures.read(job, (28, 28, 1), 10)
     first = grids.class_grid(load_model(job_dir), 1, seed=0)
     columns = np.concatenate(np.split(first, 10), axis=1)
     np.testing.assert_allclose(

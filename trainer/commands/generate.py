@@ -156,6 +156,7 @@ def _save(path, pixels, names, image_shape):
         cells = grids.cells(pixels, *image_shape[:2])
         _save_array(path, cells.squeeze(axis=-1))
     elif names and picture in album.NAMED_FILES:
+        scale = max(scale, named_rows.scale_of(pixels))
         named_rows.save(path, pixels, names, scale)
     else:
         picture_files.save_picture(path, pixels, scale)

@@ -200,7 +200,7 @@ def _read_all(job, name, with_pictures):
         goodput=goodput,
         parameters=sizes.parameters(job, steps),
         pictures=(
-            _pictures(job, shape, config.condition != "none")
+            _pictures(job, shape, len(record.get("classes", ())))
             if with_pictures and shape
             else None
         ),
@@ -217,10 +217,10 @@ def _state(faults, finished, is_held):
     return "not finished" if is_held is None else "interrupted"
 
 
-def _pictures(job, shape, is_conditional):
+def _pictures(job, shape, class_count):
     from trainer.comparison import pictures
 
-    return pictures.read(job, shape, is_conditional)
+    return pictures.read(job, shape, class_count)
 
 
 def _is_held(job):

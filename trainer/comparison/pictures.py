@@ -24,8 +24,6 @@ _TAGS = {
     b"pictures/reconstructions": _RECONSTRUCTIONS,
     b"pictures/samples": _SAMPLES,
 }
-# Of samples with names beside them, in the events.
-_EVENT_SCALE = 3
 _FILE_BYTES, _EVENT_FILE_BYTES = 64 * 2**20, 256 * 2**20
 _PIXELS = 64 * 2**20
 _CRC_BYTES = 4
@@ -46,14 +44,14 @@ class Pictures:
     reconstructions: np.ndarray | None = None
 
 
-def read(job, image_shape, is_conditional=False):
+def read(job, image_shape, class_count=0):
     """Returns the `Pictures` of a job.
 
     Args:
         job: a `JobDir`.
         image_shape: (height, width, channels).
-        is_conditional: whether its samples stand in a row for each class, of
-            which the first is shown then.
+        class_count: int, how many classes its model is given; samples stand
+            in a row for each of them then, of which the first is shown.
 
     Raises:
         OSError: something could not be looked at.
@@ -64,14 +62,13 @@ def read(job, image_shape, is_conditional=False):
         content = _file(job.plots / f"{name}.png", _FILE_BYTES)
         if content and (pixels := _decoded(content)) is not None:
             found[name] = pixels
-    scales = dict.fromkeys(found, 1)
     if len(found) < 2:
         found = {**_of_events(job), **found}
     samples = found.get(_SAMPLES)
-    if is_conditional and samples is not None:
-        scale = scales.get(_SAMPLES, _EVENT_SCALE)
-        samples = named_rows.without_names(samples, width, scale)
-        samples = samples[:, :width]
+    if class_count and samples is not None:
+        rows = min(class_count, named_rows.MOST_CLASSES)
+        scale = max(1, samples.shape[0] // (rows * height))
+        samples = named_rows.without_names(samples, width, scale)[:, :width]
     samples = _images(samples, height, width)
     both = _images(
         _unscaled(found.get(_RECONSTRUCTIONS), height), height, width

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.data import classes
 from trainer.errors import ConfigError
-from trainer.pictures import grids, latent_space
+from trainer.pictures import grids, latent_space, named_rows
 
 GENERATED, CLASSES = "generated", "classes"
 # Where their rows have names, these have them as files, too.
@@ -90,7 +90,7 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
         ]
     }
     if vae.classes:
-        row_names[GENERATED] = trained.class_names[: grids.MOST_CLASSES]
+        row_names[GENERATED] = trained.class_names[: named_rows.MOST_CLASSES]
     left_out = []
     if not vae.prior.kl_is_exact:
         left_out.append(

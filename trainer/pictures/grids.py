@@ -4,13 +4,12 @@ import numpy as np
 
 from trainer import randomness
 from trainer.model import inference
+from trainer.pictures import named_rows
 
 GRID_ROWS = 30
 # Of a grid: no file that nobody can look at, and 30 rows up to 64 pixels.
 _GRID_PIXELS = 1920
 COLUMNS = 10
-# Of a grid with a row for each class, the first ones.
-MOST_CLASSES = 30
 _MANIFOLD_LIMIT = 2.0
 
 
@@ -92,7 +91,7 @@ def class_grid(vae, columns=GRID_ROWS, seed=0, temperature=1.0):
     Returns:
         uint8 array of shape (classes x height, columns x width, channels).
     """
-    rows = min(vae.classes, MOST_CLASSES)
+    rows = min(vae.classes, named_rows.MOST_CLASSES)
     z = vae.prior.draw(
         seed,
         randomness.Tag.PICTURES,

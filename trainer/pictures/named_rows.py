@@ -8,6 +8,19 @@ from trainer.pictures import charts, png
 # Where the rows are ten inches wide, the names beside them have 1.5 inches.
 _ROWS_INCHES, _NAMES_INCHES = 10.0, 1.5
 _NAME_POINTS = 14
+# Narrower rows leave names too small to read.
+_LEAST_WIDTH = 400
+# Of a picture with a row for each class, the first ones.
+MOST_CLASSES = 30
+
+
+def scale_of(pixels):
+    """Returns by how much to scale a picture, so that names can be read.
+
+    Args:
+        pixels: as of `with_names`.
+    """
+    return -(-_LEAST_WIDTH // pixels.shape[1])
 
 
 def with_names(pixels, names, scale=1):

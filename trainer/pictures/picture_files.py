@@ -39,8 +39,8 @@ def save_plots(job, vae, config, data, rows, stop):
     columns = grids.rows_of_grid(data.image_shape)
     if vae.classes:
         pixels = grids.class_grid(vae, columns, config.seed)
-        names = classes.names(config, data)[: grids.MOST_CLASSES]
-        named_rows.save(path, pixels, names)
+        names = classes.names(config, data)[: named_rows.MOST_CLASSES]
+        named_rows.save(path, pixels, names, named_rows.scale_of(pixels))
     else:
         save_picture(path, grids.grid(vae, columns, config.seed))
     stop.check()

@@ -21,12 +21,7 @@ from trainer.model import (
     priors,
 )
 from trainer.model.weights import variables_of
-from trainer.pictures import (
-    grids,
-    latent_space,
-    named_rows,
-    picture_files,
-)
+from trainer.pictures import grids, latent_space, named_rows
 from trainer.tracking.rows import count_rows, rows_until
 from trainer.tracking.summaries import Summaries
 
@@ -180,10 +175,11 @@ class Recorder:
         seed = self._config.seed
         if not self._vae.classes:
             return grids.grid(self._vae, _SAMPLE_ROWS, seed)
+        pixels = grids.class_grid(self._vae, _SAMPLE_ROWS, seed)
         return named_rows.with_names(
-            grids.class_grid(self._vae, _SAMPLE_ROWS, seed),
-            self._class_names[: grids.MOST_CLASSES],
-            picture_files.ROW_SCALE,
+            pixels,
+            self._class_names[: named_rows.MOST_CLASSES],
+            named_rows.scale_of(pixels),
         )
 
     def save(self, moment):
