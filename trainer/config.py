@@ -282,6 +282,16 @@ class TrainConfig:
         minimum=1,
         maximum=65536,
     )
+    condition: str = setting(
+        "none",
+        "labels: the encoder and the decoder are given the class of an image, "
+        "so that images of a class can be drawn; for --model=mlp, conv and "
+        "those of yours that take classes, on data with labels",
+        group="Model and objective",
+        role="mathematics",
+        not_tuned=_OTHER_LOSS,
+        choices=("none", "labels"),
+    )
     beta: float = setting(
         1.0,
         "weight of the KL divergence",

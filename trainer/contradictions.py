@@ -1,9 +1,16 @@
 """Settings that cannot be together: each pair, and what to do about it."""
 
 from trainer.errors import ConfigError
+from trainer.model_flags import BUILT_IN, CONDITIONAL
 
 # Of a VampPrior, as in the experiments of Tomczak & Welling 2018.
 PRIOR_COMPONENTS = 500
+
+
+def conditional_models():
+    """Returns which models `--condition=labels` is for, as a message says."""
+    built_in = ", ".join(f"--model={name}" for name in CONDITIONAL)
+    return f"{built_in} and functions of yours that take classes"
 
 
 def refuse(config):
@@ -72,6 +79,20 @@ def refuse(config):
             "--prior=vamp mixes the posteriors of one group of latent units, "
             "but --model=hierarchy has several, with priors of their own; "
             "leave one of them out."
+        )
+    if config.condition == "labels" and (
+        config.model in BUILT_IN and config.model not in CONDITIONAL
+    ):
+        raise ConfigError(
+            f"--condition=labels is for {conditional_models()}, but "
+            f"--model={config.model} takes no labels; give one of those, or "
+            "leave --condition out."
+        )
+    if config.condition == "labels" and config.prior == "vamp":
+        raise ConfigError(
+            "--prior=vamp mixes the posteriors of images without labels, but "
+            "--condition=labels gives the encoder a label with each; leave one "
+            "of them out."
         )
     if config.prior == "vamp" and config.free_bits > 0:
         raise ConfigError(

@@ -11,7 +11,7 @@ from trainer import (
     stored,
     training as training_lib,
 )
-from trainer.data import sources
+from trainer.data import classes, sources
 from trainer.distributed import bfloat16, devices, peers as peers_lib, secret
 from trainer.errors import (
     ConfigError,
@@ -219,12 +219,18 @@ def _prepare_to_lead(session, job, start, damaged, initial):
         # A job that goes on has had its model; other data is named as such.
         # Of several workers all build it at the same time, since TensorFlow
         # sends the first weights of the chief to the others.
-        check_shape=None if job.exists or session.peers else model_for,
+        # How many classes there are, only the labels say.
+        check_shape=(
+            None
+            if job.exists or session.peers or config.condition != "none"
+            else model_for
+        ),
     )
     jit_compile = _resolve_jit(config, cluster)
     # Before anything is refused that only other data brings about.
     if job.exists:
         job.check_resume(data, jit_compile)
+    classes.check(config, data)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
     priors.check_components(config, len(data.train_images))
     if session.peers:
@@ -253,6 +259,7 @@ def _prepare_to_lead(session, job, start, damaged, initial):
             jit_compile,
             cluster,
             initial and initial.record(),
+            classes.names(config, data),
         )
 
     if initial:
@@ -432,10 +439,9 @@ def _finish(session, job, training, recorder, ledger, started):
     session.clock.become("pictures")
     # Nothing is saved any more: the model is what is drawn and exported.
     averages.settle(vae, training.optimizer)
-    picture_files.save_plots(
-        job, vae, config, data.test_images, recorder.rows, stop
-    )
-    projector.save(job.logs / data.held_out, vae, data, console, stop)
+    picture_files.save_plots(job, vae, config, data, recorder.rows, stop)
+    labels = classes.given(config, data.test_labels)
+    projector.save(job.logs / data.held_out, vae, data, console, stop, labels)
     stop.check()
     export.save_models(vae, job.export)
     if note := export.left_out(vae):

@@ -12,6 +12,8 @@ BUILT_IN = {
     "conv": "trainer.model.conv",
     "hierarchy": "trainer.model.hierarchy",
 }
+# Of those, which take the labels of images: `--condition=labels`.
+CONDITIONAL = ("mlp", "conv")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 

@@ -9,7 +9,7 @@ import keras
 
 from trainer import loop
 from trainer.config import TrainConfig
-from trainer.data import order, sources
+from trainer.data import classes, order, sources
 from trainer.data.dataset import Dataset
 from trainer.data.images import faults_of
 from trainer.distributed import devices, peers as peers_lib
@@ -117,9 +117,10 @@ class Session:
 def model_builder(session, cluster, arithmetic):
     """Returns a function that builds the model of a job.
 
-    It takes the shape of images, and builds one model, however often it is
-    called: before the images are had, so that a model that cannot be is
-    refused at once, and when the training begins.
+    It takes the shape of images and how many classes the model is given, and
+    builds one model, however often it is called: before the images are had, so
+    that a model that cannot be is refused at once, and when the training
+    begins.
 
     Args:
         session: the `Session`.
@@ -128,11 +129,11 @@ def model_builder(session, cluster, arithmetic):
     """
 
     @functools.lru_cache(maxsize=1)
-    def model_for(image_shape):
+    def built(image_shape, class_count):
         with cluster.strategy.scope():
             try:
                 return session.parts.build_vae(
-                    session.config, image_shape, arithmetic
+                    session.config, image_shape, arithmetic, class_count
                 )
             except ValueError as error:
                 raise DataError(
@@ -142,7 +143,7 @@ def model_builder(session, cluster, arithmetic):
                     "--to=… --size=64"
                 ) from error
 
-    return model_for
+    return lambda image_shape, class_count=0: built(image_shape, class_count)
 
 
 def build(
@@ -176,7 +177,7 @@ def build(
     """
     config = session.config
     schedule = Schedule.of(config, len(data.train_images))
-    vae = model_for(tuple(data.image_shape))
+    vae = model_for(tuple(data.image_shape), len(classes.names(config, data)))
     with cluster.strategy.scope():
         optimizer = optimizer_lib.make(config, schedule)
         optimizer_lib.build(
@@ -234,6 +235,7 @@ def run(session, training, start, losses, watchdog, recorder=None):
             strategy,
             start.step + 1,
             training.arithmetic,
+            classes.given(config, data.train_labels),
         )
     )
     train_steps = functools.partial(
@@ -249,7 +251,13 @@ def run(session, training, start, losses, watchdog, recorder=None):
     )
     images = data.held_out_images
     evaluator = Evaluator(
-        training.vae, config, strategy, images, workers, training.cluster.parts
+        training.vae,
+        config,
+        strategy,
+        images,
+        workers,
+        training.cluster.parts,
+        classes.given(config, data.held_out_labels),
     )
     session.kept.extend((evaluator, batches))
 

@@ -177,6 +177,19 @@ def test_two_workers_give_the_result_of_one(one_process, pair):
 
 
 @pytest.mark.slow
+def test_two_workers_give_the_result_of_one_that_is_given_labels(
+    start_all, tmp_path
+):
+    flags = (*FLOAT64, "--condition=labels", "--model=mlp")
+    flags += ("--model_options=width=16",)
+    alone = parse_flags([*SMALL, *flags, f"--job_dir={tmp_path / 'alone'}"])
+    train_only(alone)
+    group = start_all(2, *flags)
+    assert group.codes() == [0, 0], group.all_said()
+    assert_equal_in_float64(tmp_path / "alone", group.job_dir)
+
+
+@pytest.mark.slow
 def test_any_layout_gives_one_result_of_a_strangers_model_on_a_dataset(
     workers, bucket, tmp_path, monkeypatch
 ):

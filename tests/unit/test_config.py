@@ -23,6 +23,7 @@ MATHEMATICS = (
     "binarize",
     "prior",
     "prior_components",
+    "condition",
     "beta",
     "kl_warmup_epochs",
     "free_bits",

@@ -35,6 +35,7 @@ HIERARCHY = {
     "model_options": "width=16,depth=1,channels=1",
     "latent_dim": 52,
 }
+LABELS = {"condition": "labels"}
 VAMP = {"prior": "vamp", "prior_components": 7, "ema": 0.9}
 MODELS = [
     pytest.param(MLP | BCE, 2, id="mlp"),
@@ -45,9 +46,17 @@ MODELS = [
         id="subclassed",
     ),
     pytest.param(MLP | BCE | VAMP, 4, id="vamp"),
+    pytest.param(
+        {"model": f"{STRANGERS}:conditional", "microbatches": 2} | LABELS,
+        4,
+        id="conditional",
+    ),
+    pytest.param(MLP | BCE | LABELS, 4, id="mlp-labels", marks=SLOW),
+    pytest.param(CONV | LABELS, 2, id="conv-labels", marks=SLOW),
     pytest.param(HIERARCHY | BCE, 2, id="hierarchy", marks=SLOW),
 ]
 IMAGES = (3, 28, 28, 1)
+LABELS_OF_IMAGES = [0, 9, 3]
 # Two epochs of five steps.
 SHORT = {
     "train_examples": 80,
@@ -95,25 +104,30 @@ def check_export(config):
     vae = trainer.load(config.job_dir, model=config.model)
     served = tf.saved_model.load(f"{config.job_dir}/export/saved_model/1")
     images = tf.constant(np.random.default_rng(0).integers(256, size=IMAGES))
-    encoded = served.signatures["encode"](images=tf.cast(images, tf.uint8))
+    labels = LABELS_OF_IMAGES if config.condition == "labels" else None
+    given = {} if labels is None else {"labels": tf.constant(labels)}
+    encoded = served.signatures["encode"](
+        images=tf.cast(images, tf.uint8), **given
+    )
     for part, expected in zip(
-        ("z_mean", "z_log_var"), vae.encode(images / 255), strict=True
+        ("z_mean", "z_log_var"), vae.encode(images / 255, labels), strict=True
     ):
         assert encoded[part].numpy() == pytest.approx(
             expected.numpy(), rel=1e-5, abs=1e-5
         )
     z = tf.random.stateless_normal([3, vae.latent_dim], [0, 0])
-    decoded = served.signatures["decode"](z=z)
+    decoded = served.signatures["decode"](z=z, **given)
     assert decoded["images"].numpy() == pytest.approx(
-        vae.decode(z).numpy(), abs=1e-6
+        vae.decode(z, labels).numpy(), abs=1e-6
     )
-    assert (decoded["pixels"].numpy() == inference.decode(vae, z)).all()
+    pixels = inference.decode(vae, z, labels)
+    assert (decoded["pixels"].numpy() == pixels).all()
     drawn = served.signatures["generate"](
-        count=tf.constant(3), seed=tf.constant(1)
+        count=tf.constant(3), seed=tf.constant(1), **given
     )
     z = vae.prior.draw(1, randomness.Tag.PICTURES, 0, 0, 3)
     assert drawn["images"].numpy() == pytest.approx(
-        vae.decode(z).numpy(), abs=1e-6
+        vae.decode(z, labels).numpy(), abs=1e-6
     )
 
 

@@ -281,12 +281,12 @@ def _draw(source, promised, output, stop):
     images, names = examples.by_class(source, promised, _COLUMNS)
     stop.check()
     with quiet_tensorflow():
-        from trainer.pictures import grids, picture_files
+        from trainer.pictures import grids, named_rows, picture_files
     pixels = grids.tile(images, _COLUMNS)
     scale = max(1, _SHEET_SIDE // promised.image_shape[0])
     output.parent.mkdir(parents=True, exist_ok=True)
     if names:
-        picture_files.save_named_rows(output, pixels, names, scale)
+        named_rows.save(output, pixels, names, scale)
     else:
         picture_files.save_picture(output, pixels, scale)
 

@@ -15,6 +15,8 @@ _USAGE = Usage(
 )
 # Their square is a count of TensorFlow's random numbers, an int32.
 _MOST_ROWS = 46_340
+# Of the known classes, in a message.
+_CLASSES_SHOWN = 20
 
 
 def main():
@@ -35,6 +37,13 @@ def _parse(arguments):
         "rows and columns of the grid and the manifold",
         minimum=1,
         maximum=_MOST_ROWS,
+    )
+    flags.add(
+        "label",
+        "",
+        "of a job with --condition=labels: draw the grid of this class alone, "
+        "by its name or number, without the data",
+        unit="class",
     )
     flags.add(
         "temperature",
@@ -68,23 +77,11 @@ def _load():
 def _generate(parsed, stop, console):
     from trainer.job_dir.open import publish_folder
     from trainer.model.trained import open_trained
-    from trainer.pictures import album, grids, picture_files
 
     flags, output = parsed
-    rows, seed = flags["rows"].value, flags["seed"].value
     with open_trained(flags, console, stop) as trained:
         stop.check()
-        data = trained.data(console, stop)
-        stop.check()
-        drawn = album.draw(
-            trained,
-            data,
-            rows,
-            seed,
-            console,
-            stop,
-            flags["temperature"].value,
-        )
+        drawn = _draw(flags, trained, console, stop)
         stop.check()
         job = trained.job
         name = f"plots/{job.checkpoint(trained.step).name}"
@@ -92,20 +89,8 @@ def _generate(parsed, stop, console):
         folder.mkdir(parents=True, exist_ok=True)
         for picture, pixels in drawn.pictures.items():
             path = folder / f"{picture}.{flags['format'].value}"
-            if path.suffix == ".npy":
-                cells = grids.cells(pixels, *data.image_shape[:2])
-                _save_array(path, cells.squeeze(axis=-1))
-            elif picture == album.CLASSES:
-                names = drawn.row_names[picture]
-                picture_files.save_named_rows(
-                    path, pixels, names, picture_files.ROW_SCALE
-                )
-            elif picture in ("generated", "manifold"):
-                picture_files.save_picture(path, pixels)
-            else:
-                picture_files.save_picture(
-                    path, pixels, picture_files.ROW_SCALE
-                )
+            names = drawn.row_names.get(picture)
+            _save(path, pixels, names, trained.vae.image_shape)
             stop.check()
         if not output:
             publish_folder(job, folder)
@@ -115,6 +100,66 @@ def _generate(parsed, stop, console):
             f"Pictures of step {trained.step}: "
             f"{output or f'{job.location}/{name}'}"
         )
+
+
+def _draw(flags, trained, console, stop):
+    """Returns the `Album` that the flags ask for."""
+    from trainer.pictures import album
+
+    arguments = (
+        flags["rows"].value,
+        flags["seed"].value,
+        console,
+        stop,
+        flags["temperature"].value,
+    )
+    if flags["label"].value:
+        label = _label(flags["label"].value, trained)
+        return album.draw_class(trained, label, *arguments)
+    data = trained.data(console, stop)
+    stop.check()
+    return album.draw(trained, data, *arguments)
+
+
+def _label(text, trained):
+    """Returns the label of the class that `--label` names, an int."""
+    from trainer.errors import ConfigError
+
+    names = trained.class_names
+    where = trained.job.location
+    if not names:
+        raise ConfigError(
+            f"--label={text} chooses a class, but {where} was trained without "
+            "--condition=labels; leave it out."
+        )
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    known = [f"{label} {name}" for label, name in enumerate(names)]
+    more = len(known) - _CLASSES_SHOWN
+    end = f", and {more:,} more" if more > 0 else ""
+    raise ConfigError(
+        f"--label={text} is no class of {where}; its classes: "
+        f"{', '.join(known[:_CLASSES_SHOWN])}{end}."
+    )
+
+
+def _save(path, pixels, names, image_shape):
+    """Saves a picture of an album, with the names of its rows if it has any."""
+    from trainer.pictures import album, grids, named_rows, picture_files
+
+    picture = path.stem
+    is_large = picture == "manifold" or picture.startswith(album.GENERATED)
+    scale = 1 if is_large else picture_files.ROW_SCALE
+    if path.suffix == ".npy":
+        cells = grids.cells(pixels, *image_shape[:2])
+        _save_array(path, cells.squeeze(axis=-1))
+    elif names and picture in album.NAMED_FILES:
+        scale = max(scale, named_rows.scale_of(pixels))
+        named_rows.save(path, pixels, names, scale)
+    else:
+        picture_files.save_picture(path, pixels, scale)
 
 
 def _save_array(path, array):

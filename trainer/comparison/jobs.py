@@ -27,7 +27,7 @@ _PICTURES = (
     f"{layout.PLOTS}/reconstructions.png",
 )
 # What decides whether two losses are of the same kind.
-_OF_THE_LOSS = ("reconstruction_loss", "beta", "binarize")
+_OF_THE_LOSS = ("reconstruction_loss", "beta", "binarize", "condition")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,11 @@ def _read_all(job, name, with_pictures):
         evaluation=evaluation or {},
         goodput=goodput,
         parameters=sizes.parameters(job, steps),
-        pictures=_pictures(job, shape) if with_pictures and shape else None,
+        pictures=(
+            _pictures(job, shape, len(record.get("classes", ())))
+            if with_pictures and shape
+            else None
+        ),
     )
 
 
@@ -219,10 +223,10 @@ def _state(faults, finished, is_held, is_pruned):
     return "not finished" if is_held is None else "interrupted"
 
 
-def _pictures(job, shape):
+def _pictures(job, shape, class_count):
     from trainer.comparison import pictures
 
-    return pictures.read(job, shape)
+    return pictures.read(job, shape, class_count)
 
 
 def _is_held(job):

@@ -71,9 +71,10 @@ def _curves(jobs):
             kinds.setdefault(job.kind, []).append((number, job))
     for kind, members in kinds.items():
         series = [(_points(job), number) for number, job in members]
-        name, loss, beta, _ = kind
+        name, loss, beta, _, condition = kind
+        given = "" if condition == "none" else f", given {condition}"
         yield {
-            "title": printable(f"{name}, {loss}, beta {beta:g}"),
+            "title": printable(f"{name}, {loss}, beta {beta:g}{given}"),
             "alt": "Held-out losses of "
             + "; ".join(
                 f"{job.name}: {job.held_out[0]['total_loss']:.4g} "

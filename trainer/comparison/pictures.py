@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer import stored
 from trainer.job_dir import layout
+from trainer.pictures import named_rows
 
 COLUMNS = 10
 _RECONSTRUCTIONS, _SAMPLES = "reconstructions", "generated"
@@ -43,12 +44,14 @@ class Pictures:
     reconstructions: np.ndarray | None = None
 
 
-def read(job, image_shape):
+def read(job, image_shape, class_count=0):
     """Returns the `Pictures` of a job.
 
     Args:
         job: a `JobDir`.
         image_shape: (height, width, channels).
+        class_count: int, how many classes its model is given; samples stand
+            in a row for each of them then, of which the first is shown.
 
     Raises:
         OSError: something could not be looked at.
@@ -61,7 +64,12 @@ def read(job, image_shape):
             found[name] = pixels
     if len(found) < 2:
         found = {**_of_events(job), **found}
-    samples = _images(found.get(_SAMPLES), height, width)
+    samples = found.get(_SAMPLES)
+    if class_count and samples is not None:
+        rows = min(class_count, named_rows.MOST_CLASSES)
+        scale = max(1, samples.shape[0] // (rows * height))
+        samples = named_rows.without_names(samples, width, scale)[:, :width]
+    samples = _images(samples, height, width)
     both = _images(
         _unscaled(found.get(_RECONSTRUCTIONS), height), height, width
     )

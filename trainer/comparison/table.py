@@ -163,7 +163,8 @@ def _notes(jobs):
     if len({job.kind for job in jobs if job.kind}) > 1:
         yield (
             "The losses are not all of one kind: they compare between jobs "
-            "with the same data, reconstruction_loss, beta and binarize only."
+            "with the same data, reconstruction_loss, beta, binarize and "
+            "condition only."
         )
     for job in jobs:
         for fault in job.faults:

@@ -64,7 +64,8 @@ def split_and_draw(data, stop):
     return dataclasses.replace(
         data,
         train_images=images.first(data.train_images, kept),
-        train_labels=None if labels is None else labels[:-held_out],
+        train_labels=None if labels is None else labels[:kept],
+        validation_labels=None if labels is None else labels[kept:],
         validation_images=draw(
             images.after(data.train_images, kept), generator, stop
         ),

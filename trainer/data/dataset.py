@@ -16,7 +16,8 @@ class Dataset:
         train_images: uint8 array or `StoredImages`, of shape (N, height,
             width, channels).
         test_images: the same, of shape (M, height, width, channels).
-        train_labels: integers of shape (N,), or None. Training ignores them.
+        train_labels: integers of shape (N,), or None. Training ignores them,
+            unless the config says `condition="labels"`.
         test_labels: integers of shape (M,), or None.
         md5: MD5 of each decompressed file, by name.
         sha256: SHA-256 of what says all of a dataset on disk, by name.
@@ -25,6 +26,7 @@ class Dataset:
         title: str, what people call it; empty for its name.
         validation_images: as `train_images`, of shape (K, height, width,
             channels), which are no training images then, or None.
+        validation_labels: integers of shape (K,), or None.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     title: str = ""
     validation_images: np.ndarray | StoredImages | None = None
+    validation_labels: np.ndarray | None = None
 
     @property
     def called(self):
@@ -75,6 +78,11 @@ class Dataset:
         return getattr(self, f"{self.held_out}_images")
 
     @property
+    def held_out_labels(self):
+        """The labels of that split, or None."""
+        return getattr(self, f"{self.held_out}_labels")
+
+    @property
     def class_names(self):
         """Names of the classes, by label; numbers where nobody has named them.
 
@@ -84,6 +92,9 @@ class Dataset:
             return self.classes
         if self.train_labels is None or self.test_labels is None:
             return ()
+        labels = [self.train_labels, self.test_labels]
+        if self.validation_labels is not None:
+            labels.append(self.validation_labels)
         # As a Python integer: 255 + 1 is 0 in uint8.
-        largest = int(max(self.train_labels.max(), self.test_labels.max()))
+        largest = int(max(each.max() for each in labels))
         return tuple(map(str, range(largest + 1)))

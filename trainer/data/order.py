@@ -6,6 +6,7 @@ batch). There is no iterator state: a pipeline starts at any step at no cost.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from trainer import arithmetic, randomness
@@ -19,6 +20,7 @@ def train_batches(
     strategy,
     first_step,
     version=arithmetic.NEWEST,
+    labels=None,
 ):
     """Returns the distributed training batches from a step on.
 
@@ -30,14 +32,18 @@ def train_batches(
         strategy: a `tf.distribute.Strategy`.
         first_step: int, the first step to feed; steps count from 1.
         version: int, of the job's arithmetic.
+        labels: integers of shape (N,), for a model that takes them; None for
+            batches without.
 
     Returns:
         A distributed dataset. Each replica's element is a dict: `step` (int64
         scalar), `position` (int64 scalar: where this slice starts in the
         global batch) and `images` (uint8 of shape (batch_size / replicas,
-        height, width, channels), drawn to be 0 or 255 if the config says so).
+        height, width, channels), drawn to be 0 or 255 if the config says so);
+        and `labels` (int64 of shape (batch_size / replicas,)), if there are.
     """
     read = images_lib.reader(images)
+    labels_of = _label_reader(labels)
     slice_size = config.batch_size // strategy.num_replicas_in_sync
 
     def dataset_of_worker(context):
@@ -60,6 +66,7 @@ def train_batches(
                 "step": step,
                 "position": position,
                 "images": batch_images,
+                **labels_of(examples),
             }
 
         steps = max(schedule.total_steps - first_step + 1, 0)
@@ -137,7 +144,7 @@ def binary_images(images, seed, step, position):
     return 255 * tf.cast(white, tf.uint8)
 
 
-def test_batches(images, config, strategy, passes=1):
+def test_batches(images, config, strategy, passes=1, labels=None):
     """Returns the distributed test batches: every image once, in order.
 
     Args:
@@ -146,6 +153,7 @@ def test_batches(images, config, strategy, passes=1):
         config: a `TrainConfig`.
         strategy: a `tf.distribute.Strategy`.
         passes: int, how often; None for without end.
+        labels: integers of shape (M,), or None: see `train_batches`.
 
     Returns:
         (dataset, batches): a distributed dataset, and the number of global
@@ -154,9 +162,10 @@ def test_batches(images, config, strategy, passes=1):
         (batch_size / replicas, height, width, channels)) and `weights`
         (float64 of shape (batch_size / replicas,): 0 for the padding that
         makes the last batch even, since an empty replica would hang or give
-        NaN).
+        NaN); and `labels`, as of `train_batches`.
     """
     read = images_lib.reader(images)
+    labels_of = _label_reader(labels)
     count = len(images)
     slice_size = config.batch_size // strategy.num_replicas_in_sync
     batch_count = -(-count // config.batch_size)
@@ -171,10 +180,12 @@ def test_batches(images, config, strategy, passes=1):
                 + (first_replica + index % replicas) * slice_size
             )
             places = position + tf.range(slice_size, dtype=tf.int64)
+            examples = tf.minimum(places, count - 1)
             return {
                 "position": position,
-                "images": read(tf.minimum(places, count - 1)),
+                "images": read(examples),
                 "weights": tf.cast(places < count, tf.float64),
+                **labels_of(examples),
             }
 
         dataset = tf.data.Dataset.range(batch_count * replicas)
@@ -182,6 +193,16 @@ def test_batches(images, config, strategy, passes=1):
         return batches.repeat(passes).prefetch(2 * replicas)
 
     return _distribute(dataset_of_worker, strategy), batch_count
+
+
+def _label_reader(labels):
+    """Returns a function of indices: what a batch has of their labels."""
+    if labels is None:
+        return lambda examples: {}
+    # As images in memory are: of no graph a constant.
+    with tf.device("CPU:0"):
+        source = tf.convert_to_tensor(np.asarray(labels, np.int64))
+    return lambda examples: {"labels": tf.gather(source, examples)}
 
 
 def _distribute(dataset_of_worker, strategy):

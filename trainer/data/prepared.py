@@ -66,6 +66,7 @@ def of_stored(dataset):
         classes=dataset.class_names,
         title=_title(dataset.manifest.made),
         validation_images=validation and images_of(validation),
+        validation_labels=validation and validation.labels,
     )
 
 

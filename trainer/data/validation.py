@@ -49,4 +49,5 @@ def hold_out(data, share):
         train_images=images.some(data.train_images, kept),
         train_labels=None if labels is None else labels[kept],
         validation_images=images.some(data.train_images, held_out),
+        validation_labels=None if labels is None else labels[held_out],
     )

@@ -77,16 +77,19 @@ class Evaluator:
         images: uint8 array of shape (M, height, width, 1).
         workers: the `Workers` that evaluate it together.
         parts: int, into how many a replica cuts its batch.
+        labels: integers of shape (M,), of a model that takes them; else None.
     """
 
-    def __init__(self, vae, config, strategy, images, workers, parts=1):
+    def __init__(
+        self, vae, config, strategy, images, workers, parts=1, labels=None
+    ):
         self._config = config
         self._kl_is_exact = vae.prior.kl_is_exact
         self._groups = vae.latents.groups
         self._hidden_units = vae.hidden_units
         self._count = len(images)
         batches, self._batch_count = order.test_batches(
-            images, config, strategy, passes=None
+            images, config, strategy, passes=None, labels=labels
         )
         # One for all runs: to make and to end an iterator takes long, above
         # all on several GPUs (`data/order.py`).
@@ -265,12 +268,13 @@ def _make_sum_batches(vae, config, strategy, parts, size):
             images,
             noise,
             batch["weights"],
+            *([batch["labels"]] if "labels" in batch else []),
         )
 
-    def weighted_sums(components, images, noise, weights):
+    def weighted_sums(components, images, noise, weights, *labels):
         reconstruction, kl_parts, z_mean, fired = (
             tf.cast(value, tf.float64)
-            for value in vae.terms_and_fired(images, noise, components)
+            for value in vae.terms_and_fired(images, noise, components, *labels)
         )
         weigh = weights[:, tf.newaxis]
         bound = reconstruction + tf.reduce_sum(kl_parts, axis=1)

@@ -53,7 +53,15 @@ def standard_error(values):
 
 
 def estimate(
-    vae, config, images, samples, repeats, stop, advance, batch_size=BATCH_SIZE
+    vae,
+    config,
+    images,
+    samples,
+    repeats,
+    stop,
+    advance,
+    batch_size=BATCH_SIZE,
+    labels=None,
 ):
     """Estimates log p(x) of images by importance sampling.
 
@@ -73,6 +81,8 @@ def estimate(
         stop: a `StopSignal`, checked about once a second.
         advance: called with a number of samples decoded now and then.
         batch_size: int, images decoded at once.
+        labels: integers of shape (M,), of a model that takes them, of which
+            it is log p(x | label) then; else None.
 
     Returns:
         A `LogLikelihood` of shape (repeats, M). Sums are float64; the model
@@ -88,6 +98,9 @@ def estimate(
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
         pixels = tf.constant(images[batch])
+        of_batch = (
+            [] if labels is None else [tf.constant(labels[batch], tf.int64)]
+        )
         for repeat in range(repeats):
             log_sum = tf.constant(log_sums[repeat, batch])
             done = 0
@@ -100,6 +113,7 @@ def estimate(
                     tf.constant(start, tf.int64),
                     tf.constant(page, tf.int64),
                     log_sum,
+                    *of_batch,
                 )
                 done += count
                 advance(count * len(pixels))
@@ -112,9 +126,11 @@ def _make_add_samples(vae, config, image_shape):
 
     It takes the number of samples and a proposal, as `Calls` gives them,
     images (uint8), the index of the first one, the page of noise of the first
-    sample, and log sum_k w_k up to now, a float64 tensor of shape (images,).
-    It returns that with these samples, and the proposal.
+    sample, log sum_k w_k up to now, a float64 tensor of shape (images,), and
+    the labels (int64) of a model that takes them. It returns that sum with
+    these samples, and the proposal.
     """
+    of_labels = [tf.TensorSpec([None], tf.int64)] if vae.classes else []
 
     @tf.function(
         input_signature=[
@@ -123,11 +139,14 @@ def _make_add_samples(vae, config, image_shape):
             tf.TensorSpec([None, *image_shape], tf.uint8),
             *[tf.TensorSpec([], tf.int64)] * 2,
             tf.TensorSpec([None], tf.float64),
+            *of_labels,
         ]
     )
-    def add_samples(count, proposal, images, first_image, first_page, log_sum):
+    def add_samples(
+        count, proposal, images, first_image, first_page, log_sum, labels=None
+    ):
         images = tf.cast(images, vae.encoder.variable_dtype) / 255
-        features = vae.features(images)
+        features = vae.features(images, labels)
         components = vae.components()
         for page in first_page + tf.range(tf.cast(count, tf.int64)):
             noise = randomness.normal(
@@ -138,7 +157,9 @@ def _make_add_samples(vae, config, image_shape):
                 count=tf.shape(images)[0],
                 width=config.latent_dim,
             )
-            log_weight = vae.log_weights(images, features, noise, components)
+            log_weight = vae.log_weights(
+                images, features, noise, components, labels
+            )
             # log(exp(a) + exp(b)), whatever their size.
             log_sum = tf.maximum(log_sum, log_weight) + tf.math.softplus(
                 -tf.abs(log_sum - log_weight)

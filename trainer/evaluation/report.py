@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import classes
 from trainer.data.images import faults_of
 from trainer.data.order import binary_images
 from trainer.distributed.calls import Workers
@@ -15,6 +16,8 @@ from trainer.model import inference, likelihoods, priors
 
 # Images looked at together.
 _PIECE = 1000
+# What the bounds are of.
+_LOG_P, _LOG_P_OF_LABEL = "log p(x)", "log p(x | label)"
 # Whose KL the table has one by one.
 _LARGEST_UNITS = 10
 
@@ -38,8 +41,14 @@ def figures(vae, config, data, samples, repeats, console, stop):
         InterruptedJobError: the stop signal came.
     """
     images = data.test_images
+    labels = classes.given(config, data.test_labels)
     evaluator = Evaluator(
-        vae, config, tf.distribute.get_strategy(), images, Workers(stop)
+        vae,
+        config,
+        tf.distribute.get_strategy(),
+        images,
+        Workers(stop),
+        labels=labels,
     )
     with (
         faults_of(images),
@@ -59,7 +68,14 @@ def figures(vae, config, data, samples, repeats, console, stop):
             "Decoding samples", len(images) * samples * repeats
         ) as advance:
             found = log_likelihood_lib.estimate(
-                vae, config, images, samples, repeats, stop, advance
+                vae,
+                config,
+                images,
+                samples,
+                repeats,
+                stop,
+                advance,
+                labels=labels,
             )
         log_likelihood = {
             "samples": samples,
@@ -75,6 +91,7 @@ def figures(vae, config, data, samples, repeats, console, stop):
             "test_examples": len(images),
         },
         "metrics": metrics,
+        "density": _LOG_P if labels is None else _LOG_P_OF_LABEL,
         "likelihood": _kind(vae.likelihood, images),
         "elbo": elbo,
         "elbo_error": evaluation.elbo_error,
@@ -173,7 +190,10 @@ def _classifiers(vae, config, data, console, stop):
     both = train_images, data.test_images
     with console.image_bar("Encoding", sum(map(len, both))) as advance:
         means = [
-            inference.encode_many(vae, images, stop, advance) for images in both
+            inference.encode_many(
+                vae, images, stop, advance, classes.given(config, of_images)
+            )
+            for images, of_images in zip(both, labels, strict=True)
         ]
     # scikit-learn takes no bfloat16.
     train_means, test_means = (
@@ -240,7 +260,7 @@ def _rows(figures):
     yield (
         "ELBO",
         _with_error(figures["elbo"], figures["elbo_error"]),
-        f"lower bound of log p(x): {figures['likelihood']}",
+        f"lower bound of {figures['density']}: {figures['likelihood']}",
     )
     if found := figures["log_likelihood"]:
         explanation = (
@@ -249,7 +269,7 @@ def _rows(figures):
         if found["error_of_repeats"] is not None:
             explanation += f", ± {found['error_of_repeats']:.4f} over them"
         yield (
-            f"log p(x), K = {found['samples']}",
+            f"{figures['density']}, K = {found['samples']}",
             _with_error(found["mean"], found["error_of_images"]),
             explanation,
         )
@@ -279,17 +299,22 @@ def _rows(figures):
         )
     if figures["kl_of_units"] is not None:
         yield from _rows_of_units(figures["kl_of_units"])
+    told = (
+        ", which are made knowing the label"
+        if figures["density"] == _LOG_P_OF_LABEL
+        else ""
+    )
     if found := figures["linear_probe"]:
         yield (
             "linear probe",
             _with_error(found["accuracy"], found["error"]),
-            "accuracy of a logistic regression on posterior means",
+            f"accuracy of a logistic regression on posterior means{told}",
         )
     if found := figures["nearest_neighbors"]:
         yield (
             f"{found['neighbors']} nearest neighbors",
             _with_error(found["accuracy"], found["error"]),
-            "accuracy of their vote, among the training images",
+            f"accuracy of their vote, among the training images{told}",
         )
 
 

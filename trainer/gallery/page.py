@@ -7,7 +7,7 @@ from trainer.config import TrainConfig
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.gallery import tables, templates
 from trainer.pictures import charts, png
-from trainer.pictures.album import CLASSES
+from trainer.pictures.album import CLASSES, GENERATED
 from trainer.schedule import Schedule
 from trainer.tracking import run_cards
 
@@ -16,7 +16,7 @@ _LOSS_INCHES = (3.0, 2.6)
 _KL_INCHES = (8.75, 2.2)
 _OF_WHICH_ROW = ("step", "epoch", "split")
 _PICTURES = {
-    "generated": (
+    GENERATED: (
         "Generated images",
         "Each is what the decoder makes of a draw from the prior; with two "
         "latent units, of a point of their plane, each from -2 to 2.",
@@ -49,6 +49,37 @@ _PICTURES = {
         "mean of the first test image.",
     ),
 }
+# Where a model is told the classes.
+_PICTURES_BY_LABEL = {
+    GENERATED: (
+        "Generated images",
+        "A row for each class, all of the same draws from the prior: a column "
+        "shows what the class alone changes.",
+    ),
+    CLASSES: (
+        "Classes",
+        "First in each row: the decoded mean of the class's posterior means. "
+        "Then draws around it, with the standard deviation that each unit has "
+        "in the class. Encoder and decoder are given the class.",
+    ),
+    "manifold": (
+        "Manifold",
+        "The plane of the two most active latent units, from the 2nd to the "
+        "98th percentile of the prior; all other units are 0. The class is "
+        "that of the first test image.",
+    ),
+    "interpolations": (
+        "Interpolations",
+        "From one test image to the next, on the line between their posterior "
+        "means. The class is that of the first in each row.",
+    ),
+    "traversals": (
+        "Latent traversals",
+        "Each row moves one latent unit from -3 to 3 standard deviations of "
+        "the prior, the most active first; the others stay at the posterior "
+        "mean of the first test image, and the class is that of it.",
+    ),
+}
 
 
 def render(trained, *, rows, evaluation, data, album, goodput):
@@ -71,7 +102,7 @@ def render(trained, *, rows, evaluation, data, album, goodput):
         metrics=list(_metrics(trained, rows, evaluation)),
         losses=list(_losses(rows)),
         kl_of_units=_kl_of_units(evaluation),
-        pictures=list(_pictures(album, data)),
+        pictures=list(_pictures(album, data, bool(trained.class_names))),
         left_out=album.left_out,
         time=goodput and tables.of_time(goodput),
         tables=list(_settings(trained)),
@@ -81,9 +112,10 @@ def render(trained, *, rows, evaluation, data, album, goodput):
 
 def _lead(trained, data, schedule):
     units, model = trained.config.latent_dim, trained.config.model
+    told = ", told the classes" if trained.class_names else ""
     epochs = trained.step / schedule.steps_per_epoch
     return (
-        f"A variational autoencoder ({model}) with {units:,} latent "
+        f"A variational autoencoder ({model}{told}) with {units:,} latent "
         f"unit{'s' if units > 1 else ''}, after {epochs:,.3g} "
         f"epoch{'s' if epochs != 1 else ''} ({trained.step:,} steps) on "
         f"{len(data.train_images):,} images of {data.called}."
@@ -203,9 +235,10 @@ def _by_scheme(draw):
     }
 
 
-def _pictures(album, data):
+def _pictures(album, data, is_conditional):
     height = data.image_shape[0]
-    for name, (title, text) in _PICTURES.items():
+    by_label = _PICTURES_BY_LABEL if is_conditional else {}
+    for name, (title, text) in {**_PICTURES, **by_label}.items():
         if name not in album.pictures:
             continue
         pixels = album.pictures[name]

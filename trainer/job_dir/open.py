@@ -120,6 +120,10 @@ class JobDir:
         """As `Record.initial_weights`."""
         return self._record.initial_weights()
 
+    def classes(self):
+        """As `Record.classes`."""
+        return self._record.classes()
+
     def write_record(self, *args):
         """As `Record.write`."""
         self._record.write(*args)

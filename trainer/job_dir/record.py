@@ -24,7 +24,14 @@ _PARTS = {
     "sessions": (list, "a list"),
 }
 # What is written beside; an earlier version did not write all of it.
-_OTHER_PARTS = ("format", "id", "arithmetic", "model", "initial_weights")
+_OTHER_PARTS = (
+    "format",
+    "id",
+    "arithmetic",
+    "model",
+    "initial_weights",
+    "classes",
+)
 _NO_WEIGHTS = {"job": "", "step": 0, "sha256": ""}
 
 
@@ -267,6 +274,24 @@ class Record:
         """
         return self.read().get("initial_weights") if self.exists else None
 
+    def classes(self):
+        """Returns the names of the classes that the model is given, by label.
+
+        Returns:
+            A tuple of str, empty for a model that is given none.
+
+        Raises:
+            JobDirError: the record does not have them.
+        """
+        if self.config().condition == "none":
+            return ()
+        names = self.read().get("classes")
+        if not names:
+            raise self._no_record(
+                'its "condition" is labels, but it has no "classes"'
+            )
+        return tuple(names)
+
     def write(
         self,
         config,
@@ -275,6 +300,7 @@ class Record:
         jit_compile,
         cluster,
         initial_weights=None,
+        classes=(),
     ):
         """Records a new job, or a new session of a recorded one.
 
@@ -286,6 +312,7 @@ class Record:
             cluster: the `Cluster`.
             initial_weights: dict, as from `initial_weights`, of a job that
                 begins; None without any.
+            classes: tuple of str, as from `classes`.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
         version = self.arithmetic()
@@ -301,6 +328,7 @@ class Record:
             # That version could not go on with a part that it does not know.
             **({} if version == arithmetic.FIRST else {"model": model}),
             **({"initial_weights": initial_weights} if initial_weights else {}),
+            **({"classes": list(classes)} if classes else {}),
             "data": data.description(),
             "jit_compile": jit_compile,
             "versions": versions(),
@@ -374,6 +402,11 @@ def _fault_of(record):
             f'its "initial_weights" are {_shown(initial)}, expected a job, a '
             "step and a checksum"
         )
+    classes = record.get("classes", [])
+    if not isinstance(classes, list) or not all(
+        isinstance(name, str) for name in classes
+    ):
+        return f'its "classes" are {_shown(classes)}, expected a list of names'
     for session in record["sessions"]:
         if not isinstance(session, dict) or not _is_time(
             session.get("started")

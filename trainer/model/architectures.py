@@ -11,8 +11,6 @@ from trainer.errors import ConfigError
 from trainer.model import options as options_lib, users_code
 from trainer.model_flags import BUILT_IN, check_name
 
-*_NEEDED, _OUTPUT_CHANNELS = options_lib.GIVEN
-
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -40,7 +38,30 @@ class Architecture:
         """Whether it is a part of this package."""
         return self.name in BUILT_IN
 
-    def build(self, image_shape, latent_dim, seed, output_channels, values):
+    @property
+    def takes_classes(self):
+        """Whether the function can build a model that is given labels."""
+        return options_lib.CLASSES in self._parameters
+
+    @property
+    def needs_classes(self):
+        """Whether it can build no other."""
+        classes = self._parameters.get(options_lib.CLASSES)
+        return classes is not None and classes.default is classes.empty
+
+    @property
+    def _parameters(self):
+        return inspect.signature(self.function).parameters
+
+    def build(
+        self,
+        image_shape,
+        latent_dim,
+        seed,
+        output_channels,
+        values,
+        classes=0,
+    ):
         """Returns what the function returns.
 
         Args:
@@ -51,14 +72,17 @@ class Architecture:
                 use; a function that does not take them gives those of the
                 image.
             values: dict of the options.
+            classes: int, of a model that is given labels; 0 of one without.
         """
         given = {
             "image_shape": image_shape,
             "latent_dim": latent_dim,
             "seed": seed,
         }
-        if _OUTPUT_CHANNELS in inspect.signature(self.function).parameters:
-            given[_OUTPUT_CHANNELS] = output_channels
+        if options_lib.OUTPUT_CHANNELS in self._parameters:
+            given[options_lib.OUTPUT_CHANNELS] = output_channels
+        if classes:
+            given[options_lib.CLASSES] = classes
         return self.function(**given, **values)
 
 
@@ -128,7 +152,7 @@ def _check_function(name, function):
         if parameter.kind
         in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
-    if not set(_NEEDED) <= taken:
+    if not set(options_lib.NEEDED) <= taken:
         shown = ", ".join(parameter.name for parameter in parameters)
         raise ConfigError(
             f"--model={name}: {attribute} has to take (image_shape, "

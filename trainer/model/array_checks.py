@@ -100,6 +100,76 @@ def checked_latents(z, latent_dim):
     return z
 
 
+def check_given(labels, classes):
+    """Refuses labels of a model without, and none of a model that takes them.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    if classes and labels is None:
+        raise ValueError(
+            "This model was trained with --condition=labels, but there are no "
+            f"labels; give labels=, whole numbers from 0 to {classes - 1}, one "
+            "for each image."
+        )
+    if labels is not None and not classes:
+        raise ValueError(
+            "This model takes no labels, but some were given; leave them out. "
+            "A job with --condition=labels trains a model that takes them."
+        )
+
+
+def checked_labels(labels, classes, count):
+    """Returns the labels of some values; None of a model without.
+
+    Inside of a `tf.function` those out of range are refused when it runs.
+
+    Args:
+        labels: integers of shape (count,), one for all, or None.
+        classes: int, how many the model knows; 0 of a model without labels.
+        count: int or int32 tensor of shape (), how many values there are.
+
+    Returns:
+        int32 tensor of shape (count,), or None.
+
+    Raises:
+        ValueError: they are not that.
+    """
+    check_given(labels, classes)
+    if labels is None:
+        return None
+    labels = _values(labels)
+    wanted = f"give whole numbers from 0 to {classes - 1}"
+    if not tf.as_dtype(labels.dtype).is_integer:
+        raise ValueError(
+            f"The labels are {labels.dtype.name}; {wanted}, one for each image."
+        )
+    shape = tuple(labels.shape)
+    is_known = tf.executing_eagerly()
+    if len(shape) > 1 or (is_known and shape not in ((), (count,))):
+        of_each = f"({count},)" if is_known else "(N,)"
+        raise ValueError(
+            f"The labels are of shape {shape}, not {of_each}; give one for "
+            "each image, or one for all."
+        )
+    labels = tf.cast(labels, tf.int64)
+    least, most = tf.reduce_min(labels), tf.reduce_max(labels)
+    if is_known:
+        if least < 0 or most >= classes:
+            raise ValueError(
+                f"The labels are from {least} to {most}, but the model has "
+                f"{classes} classes; {wanted}."
+            )
+    else:
+        in_range = tf.debugging.Assert(
+            (least >= 0) & (most < classes),
+            ["The labels are from", least, "to", most, f"; {wanted}."],
+        )
+        with tf.control_dependencies([in_range]):
+            labels = tf.identity(labels)
+    return tf.broadcast_to(tf.cast(labels, tf.int32), [count])
+
+
 def _values(values):
     if tf.is_tensor(values):
         return tf.convert_to_tensor(values)  # A variable becomes its value.

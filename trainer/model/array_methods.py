@@ -20,12 +20,14 @@ from trainer.model.array_checks import (
     as_fractions,
     check_levels,
     checked_images,
+    checked_labels,
     checked_latents,
 )
 from trainer.model.inference import BATCH_SIZE
 from trainer.model.likelihoods import Likelihood
 
 Values: TypeAlias = "np.ndarray | tf.Tensor"
+Labels: TypeAlias = "Values | int | None"
 
 # What an int64 holds.
 _MOST = 2**63 - 1
@@ -40,20 +42,26 @@ class ArrayMethods:
     in the precision that the model computes in; arrays of bfloat16, for which
     NumPy has no type, are float32.
 
+    A model of `--condition=labels` wants the labels of them, too: integers of
+    shape (N,), or one for all. Other models take none.
+
     Inside of a `tf.function` all is one batch, and pixels cannot be looked at.
 
-    All raise a ValueError for images or z that the model cannot take; the
-    message says what was expected.
+    All raise a ValueError for images, z or labels that the model cannot take;
+    the message says what was expected.
     """
 
     # Of the `VAE` whose methods these are.
     image_shape: tuple[int, int, int]
     latent_dim: int
+    classes: int
     encoder: keras.Model
     decoder: keras.Model
     likelihood: Likelihood
 
-    def encode(self, images: Values) -> tuple[Values, Values]:
+    def encode(
+        self, images: Values, labels: Labels = None
+    ) -> tuple[Values, Values]:
         """Returns the posterior of images.
 
         Of groups of latent units, that of each group where the groups above
@@ -61,59 +69,76 @@ class ArrayMethods:
 
         Args:
             images: see the class.
+            labels: see the class.
 
         Returns:
             (z_mean, z_log_var), each of shape (N, latent_dim).
         """
         images = checked_images(images, self.image_shape)
-        return _in_batches(lambda batch, _: self._posterior(batch), images)
+        return _in_batches(
+            lambda batch, labels, _: self._posterior(batch, labels),
+            images,
+            self._labels(labels, images),
+        )
 
-    def decode(self, z: Values) -> Values:
+    def decode(self, z: Values, labels: Labels = None) -> Values:
         """Returns what latent vectors look like.
 
         Args:
             z: numbers of shape (N, latent_dim).
+            labels: see the class.
 
         Returns:
             Images of shape (N, height, width, channels), floats in [0, 1].
         """
         z = checked_latents(z, self.latent_dim)
-        (images,) = _in_batches(lambda batch, _: (self._decoded(batch),), z)
+        (images,) = _in_batches(
+            lambda batch, labels, _: (self._decoded(batch, labels),),
+            z,
+            self._labels(labels, z),
+        )
         return images
 
-    def reconstruct(self, images: Values) -> Values:
+    def reconstruct(self, images: Values, labels: Labels = None) -> Values:
         """Decodes the posterior means of images.
 
         Args:
             images: see the class.
+            labels: see the class.
 
         Returns:
             Images of the same shape, floats in [0, 1].
         """
         images = checked_images(images, self.image_shape)
 
-        def reconstructed(batch, _):
-            z_mean, _ = self._posterior(batch)
-            return (self._decoded(z_mean),)
+        def reconstructed(batch, labels, _):
+            z_mean, _ = self._posterior(batch, labels)
+            return (self._decoded(z_mean, labels),)
 
-        (found,) = _in_batches(reconstructed, images)
+        (found,) = _in_batches(
+            reconstructed, images, self._labels(labels, images)
+        )
         return found
 
-    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+    def sample(
+        self, count: int, seed: int = 0, labels: Labels = None
+    ) -> np.ndarray:
         """Decodes draws from the prior: those that `vae-generate` decodes.
 
         Args:
             count: how many images, from 1.
             seed: from 0. The images are a function of it, and the first ones
                 of a larger count are the same.
+            labels: see the class.
 
         Returns:
             Float array of shape (count, height, width, channels), in [0, 1].
         """
         count, seed = _checked("count", count, 1), _checked("seed", seed)
+        labels = checked_labels(labels, self.classes, count)
         components = self.components()
 
-        def drawn(batch, start):
+        def drawn(batch, labels, start):
             z = self.prior.draw(
                 seed,
                 randomness.Tag.PICTURES,
@@ -122,13 +147,17 @@ class ArrayMethods:
                 count=len(batch),
                 components=components,
             )
-            return (self._decoded(z),)
+            return (self._decoded(z, labels),)
 
-        (images,) = _in_batches(drawn, np.empty(count))
+        (images,) = _in_batches(drawn, np.empty(count), labels)
         return images
 
-    def elbo(self, images: Values, seed: int = 0) -> Values:
+    def elbo(
+        self, images: Values, labels: Labels = None, seed: int = 0
+    ) -> Values:
         """Returns a lower bound of log p(x) for each image, in nats.
+
+        With labels it is one of log p(x | label).
 
         log p(x | z) of one z of the posterior, less the KL divergence of the
         posterior from the prior (Kingma & Welling 2014, equation 3), whatever
@@ -139,6 +168,7 @@ class ArrayMethods:
         Args:
             images: see the class; for a likelihood of 256 levels, multiples of
                 1/255.
+            labels: see the class.
             seed: from 0, of the noise that z is made of, which also depends on
                 the place of an image. The mean over the test images with the
                 seed of the job is the ELBO of `vae-evaluate`.
@@ -147,13 +177,14 @@ class ArrayMethods:
             float64 of shape (N,).
         """
         images = checked_images(images, self.image_shape)
+        labels = self._labels(labels, images)
         seed = _checked("seed", seed)
         components = self.components()
         log_normalizer = self.likelihood.log_normalizer(
             math.prod(self.image_shape)
         )
 
-        def bounds(batch, start):
+        def bounds(batch, labels, start):
             batch = as_fractions(batch, self.encoder.variable_dtype)
             if self.likelihood.of_levels:
                 check_levels(batch)
@@ -166,40 +197,48 @@ class ArrayMethods:
                 width=self.latent_dim,
             )
             reconstruction_loss, kl, _, _ = self.terms_and_fired(
-                batch, noise, components
+                batch, noise, components, labels
             )
             kl = tf.reduce_sum(tf.cast(kl, tf.float64), axis=1)
             return (
                 -tf.cast(reconstruction_loss, tf.float64) - log_normalizer - kl,
             )
 
-        (found,) = _in_batches(bounds, images)
+        (found,) = _in_batches(bounds, images, labels)
         return found
 
-    def _posterior(self, images):
+    def _labels(self, labels, values):
+        """Returns the labels of values, as `checked_labels` does."""
+        count = len(values) if tf.executing_eagerly() else tf.shape(values)[0]
+        return checked_labels(labels, self.classes, count)
+
+    def _posterior(self, images, labels):
         images = as_fractions(images, self.encoder.variable_dtype)
-        return self.latents.posterior(self.features(images))
+        return self.latents.posterior(self.features(images, labels))
 
-    def _decoded(self, z):
-        return self._pixels.means(z, self.image_shape[-1])
+    def _decoded(self, z, labels):
+        return self._pixels.means(z, self.image_shape[-1], labels)
 
 
-def _in_batches(function, values):
+def _in_batches(function, values, labels):
     """Returns what a function makes of values, joined.
 
     Args:
-        function: of a batch and of the index of its first value; returns a
-            tuple of tensors, each as long as the batch.
+        function: of a batch, its labels and the index of its first value;
+            returns a tuple of tensors, each as long as the batch.
         values: array or tensor.
+        labels: tensor as long as the values, or None.
     """
     if not tf.executing_eagerly():
-        return function(values, 0)
-    batches = [
-        function(values[start : start + BATCH_SIZE], start)
-        if tf.is_tensor(values)
-        else map(_array, function(values[start : start + BATCH_SIZE], start))
-        for start in range(0, len(values), BATCH_SIZE)
-    ]
+        return function(values, labels, 0)
+
+    def of_batch(start):
+        stop = start + BATCH_SIZE
+        of_these = None if labels is None else labels[start:stop]
+        found = function(values[start:stop], of_these, start)
+        return found if tf.is_tensor(values) else map(_array, found)
+
+    batches = map(of_batch, range(0, len(values), BATCH_SIZE))
     join = tf.concat if tf.is_tensor(values) else np.concatenate
     return tuple(join(parts, axis=0) for parts in zip(*batches, strict=True))
 

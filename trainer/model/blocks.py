@@ -118,12 +118,10 @@ class Blocks:
             **settings,
         )
 
-    def dense(self, x, units, name):
+    def dense(self, x, units, name, **settings):
         """A dense layer."""
-        initializer = layers.glorot(self._seed, name)
-        return self.layer(
-            keras.layers.Dense, x, name, units, kernel_initializer=initializer
-        )
+        settings["kernel_initializer"] = layers.glorot(self._seed, name)
+        return self.layer(keras.layers.Dense, x, name, units, **settings)
 
     def normalised(self, x, name):
         """GroupNormalization and SiLU."""
@@ -131,18 +129,22 @@ class Blocks:
         x = self.layer(GroupNormalization, x, f"{name}_norm", groups)
         return self.layer(keras.layers.Activation, x, f"{name}_silu", "silu")
 
-    def residual(self, x, depth, name):
+    def residual(self, x, depth, name, label=None):
         """Residual blocks: He et al. 2016, "Identity mappings", figure 4 (e).
 
         Args:
             x: tensor of shape (batch, height, width, channels).
             depth: int, how many.
             name: str, what their names begin with.
+            label: tensor of shape (batch, classes), one-hot, of which each
+                block makes a bias for each channel; None without.
         """
         for number in range(1, depth + 1):
             block = f"{name}_block_{number}"
             y = self.normalised(x, f"{block}_1")
             y = self.convolution(y, x.shape[-1], 3, f"{block}_1")
+            if label is not None:
+                y = self._biased(y, label, f"{block}_label")
             y = self.layer(
                 keras.layers.Activation, y, f"{block}_2_silu", "silu"
             )
@@ -154,13 +156,22 @@ class Blocks:
             x = self.layer(keras.layers.Add, [x, y], f"{block}_sum")
         return x
 
-    def shrunk(self, images, plan, depth):
+    def _biased(self, x, label, name):
+        """Adds to each channel what a dense layer makes of the label."""
+        channels = x.shape[-1]
+        bias = self.dense(label, channels, name, use_bias=False)
+        shape = (1, 1, channels)
+        bias = self.layer(keras.layers.Reshape, bias, f"{name}_shape", shape)
+        return self.layer(keras.layers.Add, [x, bias], f"{name}_sum")
+
+    def shrunk(self, images, plan, depth, label=None):
         """Takes images to the smallest size of a plan.
 
         Args:
             images: tensor of shape (batch, height, width, channels).
             plan: a `Plan`.
             depth: int, residual blocks at each size but the first.
+            label: as of `residual`.
 
         Returns:
             Tensor of shape (batch, *plan.smallest, plan.widths[-1]).
@@ -176,10 +187,10 @@ class Blocks:
             name = f"encoder_halve_{number}"
             x = self.normalised(x, name)
             x = self.convolution(x, channels, 3, name, strides=2)
-            x = self.residual(x, depth, f"encoder_{number}")
+            x = self.residual(x, depth, f"encoder_{number}", label)
         return self.normalised(x, "encoder_last")
 
-    def grown(self, x, plan, depth, output_channels):
+    def grown(self, x, plan, depth, output_channels, label=None):
         """Takes the smallest size of a plan to the parameters of pixels.
 
         Args:
@@ -187,9 +198,10 @@ class Blocks:
             plan: a `Plan`.
             depth: int, residual blocks at each size but the last.
             output_channels: int, of the result.
+            label: as of `residual`.
         """
         for number in range(len(plan.widths) - 1, 0, -1):
-            x = self.residual(x, depth, f"decoder_{number}")
+            x = self.residual(x, depth, f"decoder_{number}", label)
             # Each pixel becomes four alike, and convolutions of stride 1 tell
             # them apart, so that nothing favours every second pixel (Odena,
             # Dumoulin & Olah 2016, "Deconvolution and checkerboard

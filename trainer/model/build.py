@@ -4,7 +4,7 @@ import contextlib
 import random
 import threading
 
-from trainer import arithmetic as arithmetic_lib
+from trainer import arithmetic as arithmetic_lib, contradictions
 from trainer.errors import ConfigError
 from trainer.model import (
     architectures,
@@ -21,7 +21,8 @@ def find_model(config):
     """Returns the `Architecture` of a config, and the values of its options.
 
     Raises:
-        ConfigError: there is no such model, or no such option of it.
+        ConfigError: there is no such model, or no such option of it, or it
+            is given labels and takes none.
     """
     architecture = architectures.find(config.model)
     values = options.resolve(
@@ -31,6 +32,17 @@ def find_model(config):
         raise ConfigError(
             f"--initial_units={config.initial_units} is for --model=notebook; "
             f"leave it out with --model={config.model}."
+        )
+    if config.condition == "labels" and not architecture.takes_classes:
+        raise ConfigError(
+            f"--condition=labels is for {contradictions.conditional_models()}, "
+            f"but --model={config.model} does not take classes; see "
+            "docs/models.md, or leave --condition out."
+        )
+    if config.condition == "none" and architecture.needs_classes:
+        raise ConfigError(
+            f"--model={config.model} takes classes without a default; give "
+            "--condition=labels, or build(..., classes=0) for a model without."
         )
     return architecture, values
 
@@ -49,13 +61,14 @@ def description(config):
     }
 
 
-def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
+def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST, classes=0):
     """Returns the `VAE` of a `TrainConfig`, built, with its first weights.
 
     Args:
         config: a `TrainConfig`.
         image_shape: (height, width, channels).
         arithmetic: int, the version of the job's.
+        classes: int, how many the labels of `--condition=labels` have.
 
     Raises:
         ConfigError: there is no such model, or it breaks the contract.
@@ -79,13 +92,14 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
                 config.seed,
                 output_channels,
                 values,
+                classes,
             )
 
     with keras_file.dtype_policy(policy):
         if architecture.is_built_in:
             models = build()
         else:
-            given = image_shape, config.latent_dim, likelihood
+            given = image_shape, config.latent_dim, likelihood, classes
             models = _of_a_user(architecture.name, build, given)
         vae = VAE(
             *models,
@@ -97,6 +111,7 @@ def build_vae(config, image_shape, arithmetic=arithmetic_lib.NEWEST):
             prior_components=(
                 config.prior_components if config.prior == "vamp" else 0
             ),
+            classes=classes,
             name="vae",
         )
     if architecture.is_built_in:

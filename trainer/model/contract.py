@@ -1,9 +1,10 @@
 """What a model has to keep, so that the laws of the trainer hold for it.
 
 A model is an encoder, a `keras.Model` from images to [z_mean, z_log_var], and
-a decoder, one from z to the parameters of pixels (`likelihoods`). Each image
-is computed by itself, and each result is a function of weights and inputs
-alone: docs/models.md.
+a decoder, one from z to the parameters of pixels (`likelihoods`). With classes
+the first takes [images, labels] and the second [z, labels]. Each image is
+computed by itself, and each result is a function of weights and inputs alone:
+docs/models.md.
 """
 
 import keras
@@ -29,7 +30,7 @@ class BrokenError(Exception):
     """A model does not keep the contract; the message is one sentence."""
 
 
-def check(models, image_shape, latent_dim, likelihood):
+def check(models, image_shape, latent_dim, likelihood, classes=0):
     """Refuses a model that does not keep the contract.
 
     Args:
@@ -37,12 +38,13 @@ def check(models, image_shape, latent_dim, likelihood):
         image_shape: (height, width, channels).
         latent_dim: int, number of latent units.
         likelihood: the `Likelihood` that its pixels get.
+        classes: int, of a model that takes labels; else 0.
 
     Raises:
         BrokenError: the message says what it does, what was expected, and what
             to use instead.
     """
-    images, z = call(models, image_shape, latent_dim, likelihood)
+    images, z = call(models, image_shape, latent_dim, likelihood, classes)
     encoder, decoder = models
     for part, role, inputs in (
         (encoder, "encoder", images),
@@ -65,7 +67,7 @@ def check(models, image_shape, latent_dim, likelihood):
         )
 
 
-def call(models, image_shape, latent_dim, likelihood):
+def call(models, image_shape, latent_dim, likelihood, classes=0):
     """Calls a model once, so that it has weights, and looks at what it gives.
 
     Args:
@@ -73,9 +75,11 @@ def call(models, image_shape, latent_dim, likelihood):
         image_shape: as of `check`.
         latent_dim: as of `check`.
         likelihood: as of `check`.
+        classes: as of `check`.
 
     Returns:
-        (images, z): what it was called on.
+        (images, z): what it was called on; with classes, lists of these and
+        labels.
 
     Raises:
         BrokenError: as `check`.
@@ -92,10 +96,16 @@ def call(models, image_shape, latent_dim, likelihood):
                 f"The {role} is a {type(part).__name__}, not a keras.Model; "
                 "the function has to return (encoder, decoder)."
             )
+    if classes:
+        _check_inputs(encoder, "encoder", "images")
+        _check_inputs(decoder, "decoder", "z")
     generator = np.random.default_rng(0)
     dtype = encoder.variable_dtype
     images = tf.constant(generator.uniform(size=(_PROBES, *image_shape)), dtype)
     z = tf.constant(generator.normal(size=(_PROBES, latent_dim)), dtype)
+    if classes:
+        labels = tf.range(_PROBES, dtype=tf.int32) % classes
+        images, z = [images, labels], [z, labels]
     _check_encoder(_called(encoder, "encoder", images), latent_dim)
     _check_decoder(_called(decoder, "decoder", z), image_shape, likelihood)
     return images, z
@@ -133,9 +143,31 @@ def _called(part, role, inputs):
         return part(inputs, training=False)
     except users_code.RAISED as error:
         raise BrokenError(
-            f"The {role} fails on a batch of shape {tuple(inputs.shape)} "
+            f"The {role} fails on {_of_shapes(inputs)} "
             f"({users_code.said(error)}); mend it."
         ) from error
+
+
+def _check_inputs(part, role, values):
+    """Refuses a graph of layers that has no place for labels.
+
+    Keras would drop them with a warning.
+    """
+    inputs = getattr(part, "inputs", None)
+    if inputs is not None and len(inputs) != 2:
+        raise BrokenError(
+            f"The {role} has {len(inputs)} inputs, but with --condition=labels "
+            f"it has to take [{values}, labels]; make it "
+            f"keras.Model([{values}, labels], ...)."
+        )
+
+
+def _of_shapes(inputs):
+    """Returns what to say of inputs: a batch, or one with labels."""
+    if not isinstance(inputs, list):
+        return f"a batch of shape {tuple(inputs.shape)}"
+    values, labels = (tuple(part.shape) for part in inputs)
+    return f"a list of a batch of shape {values} and labels of shape {labels}"
 
 
 def _check_encoder(posterior, latent_dim):
@@ -227,7 +259,12 @@ def _is_random(layer):
 def _check_function(part, role, inputs):
     """Refuses a part that is no function of its weights and one input."""
     together, again, alone = (
-        _flat(part, batch) for batch in (inputs, inputs, inputs[:1])
+        _flat(part, batch)
+        for batch in (
+            inputs,
+            inputs,
+            tf.nest.map_structure(lambda values: values[:1], inputs),
+        )
     )
     if not all(np.isfinite(values).all() for values in together):
         raise BrokenError(

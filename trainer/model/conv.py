@@ -4,6 +4,9 @@ An encoder halves the sides until the shorter one has 4 to 7 pixels, with
 residual blocks at each size but the first, and a decoder doubles them again.
 Sides that cannot be halved so often get margins of zeros first, and the
 decoder cuts them off at the end.
+
+With classes, each residual block on either side adds a bias of the image's
+class to the channels between its two convolutions.
 """
 
 from typing import Annotated
@@ -11,6 +14,7 @@ from typing import Annotated
 import keras
 
 from trainer.model.blocks import Blocks, Plan
+from trainer.model.layers import with_labels
 from trainer.model.options import Option
 
 
@@ -19,6 +23,7 @@ def build(
     latent_dim,
     seed,
     output_channels,
+    classes=0,
     *,
     width: Annotated[
         int,
@@ -37,26 +42,28 @@ def build(
     plan = Plan.of(image_shape, width, "conv")
     blocks = Blocks(seed)
     return (
-        _encoder(plan, latent_dim, depth, blocks),
-        _decoder(plan, latent_dim, output_channels, depth, blocks),
+        _encoder(plan, latent_dim, classes, depth, blocks),
+        _decoder(plan, latent_dim, classes, output_channels, depth, blocks),
     )
 
 
-def _encoder(plan, latent_dim, depth, blocks):
+def _encoder(plan, latent_dim, classes, depth, blocks):
     images = keras.Input(plan.image_shape, name="images")
-    x = blocks.shrunk(images, plan, depth)
+    inputs, label = with_labels(images, classes)
+    x = blocks.shrunk(images, plan, depth, label)
     x = keras.layers.Flatten(name="encoder_flatten")(x)
     posterior = [
         blocks.dense(x, latent_dim, name) for name in ("z_mean", "z_log_var")
     ]
-    return keras.Model(images, posterior, name="encoder")
+    return keras.Model(inputs, posterior, name="encoder")
 
 
-def _decoder(plan, latent_dim, output_channels, depth, blocks):
+def _decoder(plan, latent_dim, classes, output_channels, depth, blocks):
     z = keras.Input((latent_dim,), name="z")
+    inputs, label = with_labels(z, classes)
     height, width = plan.smallest
     channels = plan.widths[-1]
     x = blocks.dense(z, height * width * channels, "decoder_dense")
     x = keras.layers.Reshape((height, width, channels), name="decoder_image")(x)
-    x = blocks.grown(x, plan, depth, output_channels)
-    return keras.Model(z, x, name="decoder")
+    x = blocks.grown(x, plan, depth, output_channels, label)
+    return keras.Model(inputs, x, name="decoder")

@@ -36,18 +36,20 @@ class HiddenUnits:
     def __len__(self):
         return sum(self.layers.values())
 
-    def encode(self, images):
+    def encode(self, inputs):
         """Returns what the encoder does, and which units fired.
 
         Args:
-            images: tensor of shape (batch, height, width, channels).
+            inputs: what the encoder takes: images, a tensor of shape (batch,
+                height, width, channels), or a list of these and labels.
 
         Returns:
             ([z_mean, z_log_var], fired): bool tensor of shape (batch, units).
         """
-        results = self._model(images)
+        results = self._model(inputs)
         if not self.layers:
-            return results, tf.zeros([tf.shape(images)[0], 0], tf.bool)
+            count = tf.shape(tf.nest.flatten(inputs)[0])[0]
+            return results, tf.zeros([count, 0], tf.bool)
         fired = []
         for values in results[self._outputs :]:
             inner = list(range(1, values.shape.rank - 1))

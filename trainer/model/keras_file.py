@@ -84,6 +84,7 @@ def from_config(cls, config):
                 0,
                 built_in.output_channels,
                 built_in.options,
+                settings.get("classes", 0),
             )
         else:
             built_in = None
@@ -117,8 +118,10 @@ def _deserialized(config, image_shape, latent_dim):
     if config["gives"] is not None:
         decoder.gives = config["gives"]
     # A subclass has weights once it was called.
-    encoder(tf.zeros([1, *image_shape], encoder.variable_dtype))
-    decoder(tf.zeros([1, latent_dim], decoder.variable_dtype))
+    for part, shape in ((encoder, image_shape), (decoder, [latent_dim])):
+        values = tf.zeros([1, *shape], part.variable_dtype)
+        has_labels = config["settings"].get("classes", 0)
+        part([values, tf.zeros([1], tf.int32)] if has_labels else values)
     return encoder, decoder
 
 

@@ -53,8 +53,9 @@ def decode(decoder, logits=False, fast=True):
     """Returns a function that computes what a decoder does, faster on a CPU.
 
     Args:
-        decoder: `keras.Model` from z of shape (batch, latent_dim) to tensors
-            of shape (batch, height, width, channels).
+        decoder: `keras.Model` from z of shape (batch, latent_dim), or from a
+            list of z and labels, to tensors of shape (batch, height, width,
+            channels).
         logits: whether to leave out the sigmoid at its end; it has to be one
             of which `has_logits` is true.
         fast: whether to compute a convolution to one channel otherwise than
@@ -76,17 +77,17 @@ def decode(decoder, logits=False, fast=True):
         return decoder
     body = keras.Model(decoder.inputs, last.input)
 
-    def decode_on_cpu(z):
+    def decode_on_cpu(inputs):
         kernel, bias = (
             tf.cast(weight, last.compute_dtype)
             for weight in (last.kernel, last.bias)
         )
-        y = transposed_convolution(body(z), kernel) + bias
+        y = transposed_convolution(body(inputs), kernel) + bias
         return y if logits else last.activation(y)
 
-    def decode_to_logits(z):
+    def decode_to_logits(inputs):
         with _without_activation(last):
-            y = last(body(z))
+            y = last(body(inputs))
         for layer in tail:
             y = layer(y)
         return y

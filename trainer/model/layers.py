@@ -20,6 +20,28 @@ def pixels(x, image_shape):
     return keras.layers.Activation("sigmoid", name="decoder_pixels")(x)
 
 
+def with_labels(values, classes):
+    """Returns the inputs of a part of a model, and the label among them.
+
+    A dense layer on one-hot labels is an embedding whose gradient is dense,
+    and so is summed in one order.
+
+    Args:
+        values: `keras.Input`, of images or of z.
+        classes: int; 0 of a model without labels.
+
+    Returns:
+        (inputs, label): a list of values and labels, and those as one-hot
+        vectors, a float tensor of shape (batch, classes); or the values alone
+        and None.
+    """
+    if not classes:
+        return values, None
+    labels = keras.Input((), name="labels", dtype="int32")
+    dtype = keras.config.dtype_policy().compute_dtype
+    return [values, labels], keras.ops.one_hot(labels, classes, dtype=dtype)
+
+
 def glorot(seed, name):
     """Returns the first weights of a layer, a function of seed and name.
 

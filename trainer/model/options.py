@@ -18,8 +18,11 @@ from trainer.errors import ConfigError
 from trainer.model import users_code
 from trainer.model_flags import split_options
 
-# What the trainer gives to every build function; the last may be left out.
-GIVEN = ("image_shape", "latent_dim", "seed", "output_channels")
+# What the trainer gives to every build function, and what to those that take
+# it.
+NEEDED = ("image_shape", "latent_dim", "seed")
+OUTPUT_CHANNELS, CLASSES = "output_channels", "classes"
+_GIVEN = (*NEEDED, OUTPUT_CHANNELS, CLASSES)
 _KINDS = (bool, int, float, str)
 _BOOLS = {"true": True, "false": False}
 
@@ -62,7 +65,7 @@ def declared(build, model):
     found = {}
     for parameter in inspect.signature(build).parameters.values():
         name, default = parameter.name, parameter.default
-        if name in GIVEN or parameter.kind in (
+        if name in _GIVEN or parameter.kind in (
             parameter.VAR_POSITIONAL,
             parameter.VAR_KEYWORD,
         ):

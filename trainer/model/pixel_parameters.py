@@ -39,29 +39,33 @@ class PixelParameters:
         )
         self._needs_sigmoid = sigmoid_apart and not without_sigmoid
 
-    def parameters(self, z):
+    def parameters(self, z, labels=None):
         """Returns the parameters of pixels, in the precision of the weights.
 
         Args:
             z: tensor of shape (batch, latent_dim), in the precision that the
                 decoder computes in.
+            labels: int32 tensor of shape (batch,), if the decoder takes them.
         """
-        found = tf.cast(self._decode(z), self._dtype)
+        inputs = z if labels is None else [z, labels]
+        found = tf.cast(self._decode(inputs), self._dtype)
         return tf.sigmoid(found) if self._needs_sigmoid else found
 
-    def means(self, z, channels):
+    def means(self, z, channels, labels=None):
         """Returns the mean of each value, from 0 to 1.
 
         Args:
             z: tensor of shape (batch, latent_dim).
             channels: int, of an image.
+            labels: as of `parameters`.
 
         Returns:
             Tensor of shape (batch, height, width, channels), in the precision
             that the decoder computes in.
         """
         z = tf.cast(z, self._decoder.compute_dtype)
-        parameters = self._decoder(z, training=False)
+        inputs = z if labels is None else [z, labels]
+        parameters = self._decoder(inputs, training=False)
         if self._gives_pixels:
             return parameters
         return self.likelihood.means(parameters, channels)

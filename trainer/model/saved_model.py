@@ -20,6 +20,10 @@ def save_saved_model(vae, folder):
     - `generate`: `count` and `seed`, int32 scalars -> `images`, `pixels`,
       decoded from draws from the prior: those that `vae-generate` decodes.
 
+    A model of `--condition=labels` takes `labels` too, int32 of shape (N,), in
+    every signature; `generate` may have one label for all images. Labels out
+    of range are an error.
+
     Every result is a function of the inputs alone. `images` going in are
     uint8 from 0 to 255, as image files hold them; coming out they are
     float32 in [0, 1], and `pixels` are the same as uint8. Both are of shape
@@ -50,49 +54,54 @@ def _signatures(vae):
     z_spec = tf.TensorSpec((None, vae.latent_dim), tf.float32, "z")
     count_spec = tf.TensorSpec((), tf.int32, "count")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
+    labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
 
-    def posterior(images):
-        return vae.encode(tf.cast(images, vae.encoder.compute_dtype) / 255)
+    def posterior(images, labels):
+        images = tf.cast(images, vae.encoder.compute_dtype) / 255
+        return vae.encode(images, labels)
 
-    def decoded(z):
-        images = vae.decode(z)
+    def decoded(z, labels):
+        images = vae.decode(z, labels)
         return {
             "images": tf.cast(images, tf.float32),
             "pixels": inference.to_pixels(images),
         }
 
-    @tf.function(input_signature=[images_spec])
-    def encode(images):
-        z_mean, z_log_var = posterior(images)
+    def encode(images, labels=None):
+        z_mean, z_log_var = posterior(images, labels)
         return {
             "z_mean": tf.cast(z_mean, tf.float32),
             "z_log_var": tf.cast(z_log_var, tf.float32),
         }
 
-    @tf.function(input_signature=[z_spec])
-    def decode(z):
-        return decoded(z)
+    def decode(z, labels=None):
+        return decoded(z, labels)
 
-    @tf.function(input_signature=[images_spec])
-    def reconstruct(images):
-        z_mean, _ = posterior(images)
-        return decoded(z_mean)
+    def reconstruct(images, labels=None):
+        z_mean, _ = posterior(images, labels)
+        return decoded(z_mean, labels)
 
-    @tf.function(input_signature=[count_spec, seed_spec])
-    def generate(count, seed):
-        return decoded(
-            vae.prior.draw(
-                tf.cast(seed, tf.int64),
-                randomness.Tag.PICTURES,
-                row=0,
-                position=0,
-                count=count,
-                components=components,
-            )
+    def generate(count, seed, labels=None):
+        z = vae.prior.draw(
+            tf.cast(seed, tf.int64),
+            randomness.Tag.PICTURES,
+            row=0,
+            position=0,
+            count=count,
+            components=components,
         )
+        return decoded(z, labels)
 
-    functions = (encode, decode, reconstruct, generate)
+    inputs = {
+        encode: [images_spec],
+        decode: [z_spec],
+        reconstruct: [images_spec],
+        generate: [count_spec, seed_spec],
+    }
+    of_labels = [labels_spec] if vae.classes else []
     return {
-        function.python_function.__name__: function.get_concrete_function()
-        for function in functions
+        function.__name__: tf.function(
+            function, input_signature=[*specs, *of_labels]
+        ).get_concrete_function()
+        for function, specs in inputs.items()
     }

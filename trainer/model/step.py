@@ -85,10 +85,10 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
     warmup_steps = config.kl_warmup_epochs * schedule.steps_per_epoch
     dtype = tf.as_dtype(config.precision)
 
-    def forward_and_backward(images, noise, kl_weight):
+    def forward_and_backward(images, noise, kl_weight, labels=None):
         """Losses and gradients of these images' share of the batch mean."""
         with tf.GradientTape() as tape:
-            reconstruction, kl_parts, _ = vae.terms(images, noise)
+            reconstruction, kl_parts, _ = vae.terms(images, noise, labels)
             kl = tf.reduce_sum(kl_parts, axis=1)
             penalty = kl
             if config.free_bits:
@@ -107,7 +107,14 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
         losses = tf.stack(
             [tf.reduce_sum(x) for x in (total, reconstruction, kl)]
         )
-        return losses / config.batch_size, tape.gradient(loss, weights)
+        gradients = [
+            # That of an embedding is of some rows; all others are zeros.
+            tf.convert_to_tensor(gradient)
+            if isinstance(gradient, tf.IndexedSlices)
+            else gradient
+            for gradient in tape.gradient(loss, weights)
+        ]
+        return losses / config.batch_size, gradients
 
     if jit_compile:
         # Only what lies between two all-reduces: XLA fails around them when
@@ -131,14 +138,15 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
             batch["step"], warmup_steps, config.beta
         )
 
-        def of_slice(images, noise):
+        def of_slice(images, noise, *labels):
             return sum_of_parts(
-                lambda *part: forward_and_backward(
-                    *part, tf.cast(kl_weight, dtype)
+                lambda images, noise, *labels: forward_and_backward(
+                    images, noise, tf.cast(kl_weight, dtype), *labels
                 ),
                 parts,
                 tf.cast(images, dtype) / 255,
                 tf.cast(noise, dtype),
+                *labels,
             )
 
         losses, gradients = sum_in_order(
@@ -147,6 +155,7 @@ def make_train_steps(vae, optimizer, config, schedule, cluster, jit_compile):
             config.microbatches,
             images,
             noise,
+            *([batch["labels"]] if "labels" in batch else []),
         )
         optimizer.apply(gradients, weights)
         return losses

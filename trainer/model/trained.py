@@ -25,12 +25,15 @@ class Trained:
         config: the `TrainConfig` of the job.
         step: of the checkpoint.
         vae: the `VAE` with the weights of the checkpoint.
+        class_names: tuple of str, of the classes that the model is given, by
+            label; empty if it is given none.
     """
 
     job: JobDir
     config: TrainConfig
     step: int
     vae: VAE
+    class_names: tuple[str, ...] = ()
 
     def data(self, console, stop):
         """Returns the `Dataset` that the model was trained on.
@@ -84,9 +87,10 @@ def _load(job, wanted, model):
     config, image_shape = job.config(), tuple(job.of_data("image_shape"))
     _check_named(job, config.model, model)
     job.check_model(description(config))
+    class_names = job.classes()
     saved = checkpoint.select(job, wanted)
     try:
-        vae = build_vae(config, image_shape, job.arithmetic())
+        vae = build_vae(config, image_shape, job.arithmetic(), len(class_names))
     except ValueError as error:
         raise JobDirError(
             f"{job.config_path} records what no model can be made of ({error})"
@@ -96,7 +100,7 @@ def _load(job, wanted, model):
     if config.ema:
         arrays = averages.arrays_of(vae, arrays)
     checkpoint.assign(variables_of(vae, None), arrays, job.location)
-    return Trained(job, config, saved.step, vae)
+    return Trained(job, config, saved.step, vae, class_names)
 
 
 def _check_named(job, recorded, named):

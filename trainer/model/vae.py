@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,15 +10,17 @@ import tensorflow as tf
 
 from trainer import arithmetic as arithmetic_lib
 from trainer.model import keras_file, latents, likelihoods, priors
+from trainer.model.array_checks import check_given
 from trainer.model.array_methods import ArrayMethods
-from trainer.model.fit_checks import check_pair, checked_images
+from trainer.model.fit_checks import check_pair, shape_of
+from trainer.model.fit_methods import FitMethods
 from trainer.model.hidden_units import HiddenUnits
 from trainer.model.latents import Sampler
 from trainer.model.pixel_parameters import PixelParameters
 
 
 @keras.saving.register_keras_serializable("vae_trainer")
-class VAE(ArrayMethods, keras.Model):
+class VAE(ArrayMethods, FitMethods, keras.Model):
     """A variational autoencoder (Kingma & Welling 2014).
 
     The training job has a loop of its own; `compile` and `fit` are for
@@ -42,11 +42,16 @@ class VAE(ArrayMethods, keras.Model):
         prior_components: int, K: p(z) is a VampPrior of so many pseudo-inputs,
             `prior.pseudo_inputs`, which begin as zeros; assign K images to it
             before training. 0 for a standard normal prior.
+        classes: int, how many classes images have: the encoder takes [images,
+            labels] and the decoder [z, labels], with labels int32 of shape
+            (batch,), and `fit` and `evaluate` want labels beside images. 0
+            for a model without labels.
         **kwargs: of `keras.Model`.
 
     Attributes:
         image_shape: (height, width, channels).
         latent_dim: int, number of latent units.
+        classes: see above.
         likelihood: the `Likelihood` of the pixels.
         prior: the prior of z: see `priors`.
         latents: how z is drawn given an image: see `latents`.
@@ -72,6 +77,7 @@ class VAE(ArrayMethods, keras.Model):
         image_shape: tuple[int, int, int] | None = None,
         latent_dim: int | None = None,
         prior_components: int = 0,
+        classes: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -83,13 +89,15 @@ class VAE(ArrayMethods, keras.Model):
             "reconstruction_loss": reconstruction_loss,
             "arithmetic": arithmetic,
             "prior_components": prior_components,
+            **({"classes": classes} if classes else {}),
         }
         if image_shape is None or latent_dim is None:
-            check_pair(encoder, decoder)
-            image_shape = encoder.input_shape[1:]
-            (latent_dim,) = decoder.input_shape[1:]
+            check_pair(encoder, decoder, classes)
+            image_shape = shape_of(encoder)[1:]
+            (latent_dim,) = shape_of(decoder)[1:]
         self.image_shape = tuple(image_shape)
         self.latent_dim = latent_dim
+        self.classes = classes
         self.encoder = encoder
         self.decoder = decoder
         self._is_exact = arithmetic >= arithmetic_lib.EXACT_LOSSES
@@ -118,7 +126,17 @@ class VAE(ArrayMethods, keras.Model):
             self.likelihood_weights = [weight]
             setattr(self, self.likelihood.weight, weight)
         self.prior = priors.StandardNormal(latent_dim)
+        if classes and len(self.latents.groups) > 1:
+            raise ValueError(
+                f"The encoder has {len(self.latents.groups)} groups of latent "
+                "units, which take no labels; leave out classes."
+            )
         if prior_components:
+            if classes:
+                raise ValueError(
+                    "A VampPrior mixes the posteriors of images without "
+                    "labels; leave out prior_components or classes."
+                )
             if len(self.latents.groups) > 1:
                 raise ValueError(
                     f"The encoder has {len(self.latents.groups)} groups of "
@@ -179,32 +197,44 @@ class VAE(ArrayMethods, keras.Model):
         ]
 
     def call(
-        self, images: tf.Tensor, epsilon: tf.Tensor | None = None
+        self,
+        images: tf.Tensor,
+        epsilon: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Returns reconstructions of `images`, same shape, in [0, 1]."""
         epsilon = self._noise(images, epsilon)
         posterior = self.latents.posterior(
-            self.latents.bottom_up(images), epsilon
+            self.latents.bottom_up(self._inputs(images, labels)), epsilon
         )
-        return self.decode(self.sampler(*posterior, epsilon))
+        return self.decode(self.sampler(*posterior, epsilon), labels)
 
-    def features(self, images: tf.Tensor) -> Any:
+    def features(
+        self, images: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> Any:
         """Returns what posteriors are made of, however many z are drawn.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
+            labels: integer tensor of shape (batch,), of a model with classes.
         """
         images = tf.cast(images, self.encoder.compute_dtype)
-        return self.latents.bottom_up(images, training=False)
+        return self.latents.bottom_up(
+            self._inputs(images, labels), training=False
+        )
 
     def terms(
-        self, images: tf.Tensor, epsilon: tf.Tensor | None = None
+        self,
+        images: tf.Tensor,
+        epsilon: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns the parts of the objective, per image.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
             epsilon: noise of shape (batch, latent_dim), or None for random.
+            labels: as of `features`.
 
         Returns:
             (reconstruction_loss, kl, z_mean) of shapes (batch,), (batch,
@@ -213,11 +243,17 @@ class VAE(ArrayMethods, keras.Model):
             and else one.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        features = self.latents.bottom_up(inputs)
-        return self._terms(images, inputs, epsilon, features, self.components())
+        features = self.latents.bottom_up(self._inputs(inputs, labels))
+        return self._terms(
+            images, inputs, epsilon, features, self.components(), labels
+        )
 
     def terms_and_fired(
-        self, images: tf.Tensor, epsilon: tf.Tensor | None, components: Any
+        self,
+        images: tf.Tensor,
+        epsilon: tf.Tensor | None,
+        components: Any,
+        labels: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what `terms` does, and which hidden units fired.
 
@@ -225,15 +261,16 @@ class VAE(ArrayMethods, keras.Model):
             images: as of `terms`.
             epsilon: as of `terms`.
             components: of the prior, as `components` gives them.
+            labels: as of `features`.
 
         Returns:
             (reconstruction_loss, kl, z_mean, fired), the last a bool tensor of
             shape (batch, units): see `HiddenUnits`.
         """
         inputs = tf.cast(images, self.encoder.compute_dtype)
-        features, fired = self.hidden_units.encode(inputs)
+        features, fired = self.hidden_units.encode(self._inputs(inputs, labels))
         return (
-            *self._terms(images, inputs, epsilon, features, components),
+            *self._terms(images, inputs, epsilon, features, components, labels),
             fired,
         )
 
@@ -250,7 +287,14 @@ class VAE(ArrayMethods, keras.Model):
             epsilon = tf.random.normal([tf.shape(images)[0], self.latent_dim])
         return tf.cast(epsilon, self.encoder.compute_dtype)
 
-    def _terms(self, images, inputs, epsilon, features, components):
+    def _inputs(self, values, labels):
+        """Returns what a part of the model takes: values, or with labels."""
+        check_given(labels, self.classes)
+        if labels is None:
+            return values
+        return [values, tf.cast(labels, tf.int32)]
+
+    def _terms(self, images, inputs, epsilon, features, components, labels):
         if not self._is_exact:
             images = inputs
         epsilon = self._noise(images, epsilon)
@@ -261,26 +305,34 @@ class VAE(ArrayMethods, keras.Model):
             for value in (z_mean, z_log_var)
         )
         return (
-            self.reconstruction_loss(images, z),
+            self.reconstruction_loss(images, z, labels),
             self.prior.kl(z_mean, z_log_var, z, epsilon, components),
             z_mean,
         )
 
-    def reconstruction_loss(self, images: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    def reconstruction_loss(
+        self,
+        images: tf.Tensor,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Returns the reconstruction term of the objective, per image.
 
         Args:
             images: tensor of shape (batch, height, width, channels), in [0, 1].
             z: tensor of shape (batch, latent_dim), in the precision that the
                 decoder computes in.
+            labels: as of `features`.
 
         Returns:
             Tensor of shape (batch,): -log p(x | z) in nats, less
             `likelihood.log_normalizer`, in the precision of the weights.
         """
         images = tf.cast(images, self.encoder.variable_dtype)
+        if labels is not None:
+            labels = tf.cast(labels, tf.int32)
         return self.likelihood.loss(
-            images, self._pixels.parameters(z), *self.likelihood_weights
+            images, self._pixels.parameters(z, labels), *self.likelihood_weights
         )
 
     def log_weights(
@@ -289,6 +341,7 @@ class VAE(ArrayMethods, keras.Model):
         features: Any,
         noise: tf.Tensor,
         components: Any,
+        labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Returns the logarithms of importance weights, one an image.
 
@@ -299,6 +352,7 @@ class VAE(ArrayMethods, keras.Model):
             features: of the images: see `features`.
             noise: tensor of shape (batch, latent_dim), standard normal.
             components: of the prior, as `components` gives them.
+            labels: as of `features`.
 
         Returns:
             float64 tensor of shape (batch,).
@@ -306,7 +360,7 @@ class VAE(ArrayMethods, keras.Model):
         noise = tf.cast(noise, self.encoder.compute_dtype)
         z_mean, z_log_var = self.latents.posterior(features, noise)
         z = self.sampler(z_mean, z_log_var, noise)
-        reconstruction_loss = self.reconstruction_loss(images, z)
+        reconstruction_loss = self.reconstruction_loss(images, z, labels)
         z, z_log_var, noise = (
             tf.cast(value, tf.float64) for value in (z, z_log_var, noise)
         )
@@ -320,60 +374,3 @@ class VAE(ArrayMethods, keras.Model):
             tf.cast(reconstruction_loss, tf.float64) + log_normalizer
         )
         return log_likelihood + log_prior_over_posterior
-
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`; what it has refused it may be given."""
-        with self._traced_anew_after_an_error():
-            return super().fit(*args, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates as `keras.Model.evaluate`; see `fit`."""
-        with self._traced_anew_after_an_error():
-            return super().evaluate(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _traced_anew_after_an_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            # A function whose tracing broke off cannot be traced once more.
-            self.train_function = self.test_function = None
-            raise
-
-    def train_step(self, images: Any) -> dict[str, tf.Tensor]:
-        """One step of `fit`; returns the three losses as a dict."""
-        with tf.GradientTape() as tape:
-            losses = self._batch_losses(images)
-            # A strategy sums gradients over replicas, and this loss is a
-            # mean over one replica's share of the batch.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled_loss = losses["total_loss"] / replicas
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.trainable_variables, strict=True)
-        )
-        return self._track(losses)
-
-    def test_step(self, images: Any) -> dict[str, tf.Tensor]:
-        """One step of `evaluate`; returns the three losses as a dict."""
-        return self._track(self._batch_losses(images))
-
-    def _batch_losses(self, images):
-        if isinstance(images, tuple):  # fit(images, labels): labels unused.
-            images = images[0]
-        images = checked_images(
-            images, self.image_shape, self.encoder.compute_dtype
-        )
-        reconstruction, kl, _ = self.terms(images)
-        reconstruction = tf.reduce_mean(reconstruction)
-        kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
-        return {
-            "total_loss": reconstruction + self.beta * kl,
-            "reconstruction_loss": reconstruction,
-            "kl_loss": kl,
-        }
-
-    def _track(self, losses):
-        for tracker in self.metrics:
-            tracker.update_state(losses[tracker.name])
-        return {tracker.name: tracker.result() for tracker in self.metrics}

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from trainer.data import classes
 from trainer.errors import ConfigError
-from trainer.pictures import grids, latent_space
+from trainer.pictures import grids, latent_space, named_rows
 
-# A picture that has a name for each of its rows, also as a file.
-CLASSES = "classes"
+GENERATED, CLASSES = "generated", "classes"
+# Where their rows have names, these have them as files, too.
+NAMED_FILES = (GENERATED, CLASSES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,29 @@ class Album:
     pictures: dict
     row_names: dict
     left_out: list
+
+
+def draw_class(trained, label, rows, seed, console, stop, temperature=1.0):
+    """Draws a grid of one class from the prior, for which no data is needed.
+
+    Args:
+        trained: a `trainer.model.trained.Trained`, of a model that takes
+            labels.
+        label: int.
+        rows: as of `draw`.
+        seed: as of `draw`.
+        console: as of `draw`.
+        stop: as of `draw`.
+        temperature: as of `draw`.
+
+    Returns:
+        An `Album` of one picture.
+    """
+    stop.check()
+    with console.image_bar("Drawing", 1) as advance:
+        pixels = grids.grid(trained.vae, rows, seed, temperature, label)
+        advance(1)
+    return Album({f"{GENERATED}_label_{label}": pixels}, {}, [])
 
 
 def draw(trained, data, rows, seed, console, stop, temperature=1.0):
@@ -49,26 +74,32 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
             "with two latent units the grid shows their plane; leave it out."
         )
     images, labels = data.test_images, data.test_labels
+    both = images, classes.given(trained.config, labels)
+    generate = grids.class_grid if vae.classes else grids.grid
     draws = {
-        "generated": lambda: grids.grid(vae, rows, seed, temperature),
-        "reconstructions": lambda: grids.reconstruction_rows(vae, images),
-        "interpolations": lambda: grids.interpolation_rows(vae, images),
-        "traversals": lambda: latent_space.traversal_rows(vae, images),
+        GENERATED: lambda: generate(vae, rows, seed, temperature),
+        "reconstructions": lambda: grids.reconstruction_rows(vae, *both),
+        "interpolations": lambda: grids.interpolation_rows(vae, *both),
+        "traversals": lambda: latent_space.traversal_rows(vae, *both),
     }
     several = len(vae.latents.groups) > 1
     row_names = {
         "traversals": [
             f"Group {group}, unit {unit}" if several else f"Unit {unit}"
-            for group, unit in latent_space.traversal_units(vae, images)
+            for group, unit in latent_space.traversal_units(vae, *both)
         ]
     }
+    if vae.classes:
+        row_names[GENERATED] = trained.class_names[: named_rows.MOST_CLASSES]
     left_out = []
     if not vae.prior.kl_is_exact:
         left_out.append(
             "No manifold: under a learned prior no plane has even shares of it."
         )
     elif vae.latent_dim > 1:
-        draws["manifold"] = lambda: latent_space.manifold(vae, images, rows)
+        draws["manifold"] = lambda: latent_space.manifold(
+            vae, images, rows, both[1]
+        )
     else:
         left_out.append("No manifold: one latent unit spans no plane.")
     if labels is not None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from trainer import randomness
 from trainer.model import inference
+from trainer.pictures import named_rows
 
 GRID_ROWS = 30
 # Of a grid: no file that nobody can look at, and 30 rows up to 64 pixels.
@@ -24,9 +25,9 @@ def rows_of_grid(image_shape):
 def is_plane(vae):
     """Whether the grid of a model shows the plane of its two latent units.
 
-    A prior that is learned has no such place.
+    A prior that is learned has no such place, and each class its own plane.
     """
-    return vae.latent_dim == 2 and vae.prior.kl_is_exact
+    return vae.latent_dim == 2 and vae.prior.kl_is_exact and not vae.classes
 
 
 def grid_codes(vae, rows, seed, temperature=1.0):
@@ -58,52 +59,95 @@ def grid_codes(vae, rows, seed, temperature=1.0):
     ).numpy()
 
 
-def grid(vae, rows=GRID_ROWS, seed=0, temperature=1.0):
+def grid(vae, rows=GRID_ROWS, seed=0, temperature=1.0, label=None):
     """Draws a square grid of generated images: see `grid_codes`.
+
+    Args:
+        vae: as of `grid_codes`.
+        rows: as of `grid_codes`.
+        seed: as of `grid_codes`.
+        temperature: as of `grid_codes`.
+        label: int, the class of all of them, of a model that takes labels.
 
     Returns:
         uint8 array of shape (rows x height, rows x width, channels).
     """
     codes = grid_codes(vae, rows, seed, temperature)
-    return tile(inference.decode(vae, codes), rows)
+    return tile(inference.decode(vae, codes, label), rows)
 
 
-def reconstruction_rows(vae, images):
+def class_grid(vae, columns=GRID_ROWS, seed=0, temperature=1.0):
+    """Draws a row of generated images for each class, the first 30 at most.
+
+    All rows are of the same draws from the prior, so that a column shows what
+    the class alone changes.
+
+    Args:
+        vae: a `trainer.model.vae.VAE` that takes labels.
+        columns: int.
+        seed: int, of the draws.
+        temperature: float, of the draws: see `priors`.
+
+    Returns:
+        uint8 array of shape (classes x height, columns x width, channels).
+    """
+    rows = min(vae.classes, named_rows.MOST_CLASSES)
+    z = vae.prior.draw(
+        seed,
+        randomness.Tag.PICTURES,
+        row=0,
+        position=0,
+        count=columns,
+        temperature=temperature,
+    ).numpy()
+    labels = np.arange(rows).repeat(columns)
+    return tile(inference.decode(vae, np.tile(z, (rows, 1)), labels), columns)
+
+
+def reconstruction_rows(vae, images, labels=None):
     """Draws images above their reconstructions.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels); the first
             ones are drawn.
+        labels: integers of shape (N,), of a model that takes them.
 
     Returns:
         uint8 array of shape (2 x height, columns x width, channels).
     """
     originals = images[:COLUMNS]
-    both = [originals, inference.reconstruct(vae, originals)]
+    of_originals = inference.some(labels, slice(COLUMNS))
+    both = [originals, inference.reconstruct(vae, originals, of_originals)]
     return tile(np.concatenate(both), len(originals))
 
 
-def interpolation_rows(vae, images):
+def interpolation_rows(vae, images, labels=None):
     """Draws the way from one image to another, a pair in each row.
 
-    The latent vectors lie on the line between the two posterior means.
+    The latent vectors lie on the line between the two posterior means. Of a
+    model that takes labels, a row is of the class of its first image.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels); the first
             ones are used, the next in turn for each row.
+        labels: as of `reconstruction_rows`.
 
     Returns:
         uint8 array of shape (rows x height, 10 x width, channels).
     """
     count = min(COLUMNS + 1, len(images))
-    means = inference.encode(vae, images[:count])
+    labels = inference.some(labels, slice(count))
+    means = inference.encode(vae, images[:count], labels)
     way = np.linspace(0, 1, COLUMNS)[np.newaxis, :, np.newaxis]
     starts, ends = means[:-1, np.newaxis], means[1:, np.newaxis]
     codes = starts + way * (ends - starts)
+    if labels is not None:
+        labels = np.repeat(labels[:-1], COLUMNS)
     return tile(
-        inference.decode(vae, codes.reshape(-1, means.shape[1])), COLUMNS
+        inference.decode(vae, codes.reshape(-1, means.shape[1]), labels),
+        COLUMNS,
     )
 
 

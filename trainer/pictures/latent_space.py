@@ -14,7 +14,7 @@ _STATISTICS_IMAGES = 1000
 _CLASS_PAGE = 1
 
 
-def most_active_units(vae, images):
+def most_active_units(vae, images, labels=None):
     """Returns the latent units, most active first.
 
     A unit is the more active, the more its posterior mean varies over the
@@ -24,26 +24,31 @@ def most_active_units(vae, images):
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels); the first
             thousand are looked at.
+        labels: integers of shape (N,), of a model that takes them.
 
     Returns:
         Integer array of shape (latent_dim,).
     """
-    means = inference.encode(vae, images[:_STATISTICS_IMAGES])
+    looked_at = slice(_STATISTICS_IMAGES)
+    means = inference.encode(
+        vae, images[looked_at], inference.some(labels, looked_at)
+    )
     return np.argsort(-means.var(axis=0), kind="stable")
 
 
-def traversal_units(vae, images):
+def traversal_units(vae, images, labels=None):
     """Returns the latent units that traversals move, of each group as many.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: as of `most_active_units`.
+        labels: as of `most_active_units`.
 
     Returns:
         List of (group, unit), the most active ones of the top group first.
         Groups count from 1, units from 0 over all groups.
     """
-    active = most_active_units(vae, images)
+    active = most_active_units(vae, images, labels)
     groups = vae.latents.groups
     found, start = [], 0
     for number, size in enumerate(groups, 1):
@@ -54,28 +59,32 @@ def traversal_units(vae, images):
     return found
 
 
-def traversal_rows(vae, images):
+def traversal_rows(vae, images, labels=None):
     """Draws what single latent units do: those of `traversal_units`.
 
     Each row moves one unit from -3 to 3 standard deviations of the prior
-    around its mean; the others stay at the posterior mean of the first image.
+    around its mean; the others stay at the posterior mean of the first image,
+    whose class it is of a model that takes labels.
 
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels).
+        labels: as of `most_active_units`.
 
     Returns:
         uint8 array of shape (rows x height, 10 x width, channels).
     """
-    units = [unit for _, unit in traversal_units(vae, images)]
-    means = inference.encode(vae, images[:1])
+    units = [unit for _, unit in traversal_units(vae, images, labels)]
+    label = inference.some(labels, 0)
+    means = inference.encode(vae, images[:1], label)
     centres, deviations = vae.prior.moments()
     way = np.linspace(-_TRAVERSAL_LIMIT, _TRAVERSAL_LIMIT, grids.COLUMNS)
     codes = np.tile(means[0], (len(units), grids.COLUMNS, 1))
     for row, unit in enumerate(units):
         codes[row, :, unit] = centres[unit] + deviations[unit] * way
     return grids.tile(
-        inference.decode(vae, codes.reshape(-1, means.shape[1])), grids.COLUMNS
+        inference.decode(vae, codes.reshape(-1, means.shape[1]), label),
+        grids.COLUMNS,
     )
 
 
@@ -104,21 +113,25 @@ def plane_codes(latent_dim, units, rows):
     return codes
 
 
-def manifold(vae, images, rows=grids.GRID_ROWS):
+def manifold(vae, images, rows=grids.GRID_ROWS, labels=None):
     """Draws the plane of the two most active units, of a standard prior.
+
+    Of a model that takes labels it is of the class of the first image.
 
     Args:
         vae: a `trainer.model.vae.VAE` of two latent units or more.
         images: uint8 array of shape (N, height, width, channels), which say
             how active a unit is.
         rows: int, rows and columns of the plane.
+        labels: as of `most_active_units`.
 
     Returns:
         uint8 array of shape (rows x height, rows x width, channels).
     """
-    active = most_active_units(vae, images)
+    active = most_active_units(vae, images, labels)
     codes = plane_codes(len(active), sorted(active[:2]), rows)
-    return grids.tile(inference.decode(vae, codes), rows)
+    label = inference.some(labels, 0)
+    return grids.tile(inference.decode(vae, codes, label), rows)
 
 
 def class_rows(vae, images, labels, seed=0):
@@ -131,13 +144,13 @@ def class_rows(vae, images, labels, seed=0):
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels).
-        labels: integer array of shape (N,).
+        labels: integer array of shape (N,); given to a model that takes them.
         seed: int, of the draws.
 
     Returns:
         uint8 array of shape (rows x height, 10 x width, channels).
     """
-    means = inference.encode(vae, images)
+    means = inference.encode(vae, images, labels if vae.classes else None)
     codes = []
     for label in np.unique(labels):
         of_class = means[labels == label]
@@ -151,5 +164,8 @@ def class_rows(vae, images, labels, seed=0):
         ).numpy()
         noise[0] = 0
         codes.append(of_class.mean(axis=0) + noise * of_class.std(axis=0))
-    drawn = inference.decode(vae, np.concatenate(codes))
+    of_rows = None
+    if vae.classes:
+        of_rows = np.unique(labels).repeat(grids.COLUMNS)
+    drawn = inference.decode(vae, np.concatenate(codes), of_rows)
     return grids.tile(drawn, grids.COLUMNS)

@@ -20,7 +20,7 @@ _BLOCK_IMAGES = 500
 _NAME = "posterior_mean"
 
 
-def save(run, vae, data, console, stop):
+def save(run, vae, data, console, stop, labels=None):
     """Writes the posterior means of the test images, and what to show there.
 
     Of 10,000 images and 200 latent units that is 8 MB of means and, for
@@ -32,6 +32,7 @@ def save(run, vae, data, console, stop):
         data: a `Dataset`; its first 10,000 test images are used.
         console: a `progress.Console`.
         stop: a `StopSignal`.
+        labels: of the test images, for a model that takes them.
 
     Raises:
         InterruptedJobError: the stop signal came.
@@ -43,7 +44,9 @@ def save(run, vae, data, console, stop):
     images = images_lib.first(data.test_images, _POINTS)
     thumbnails = _thumbnails(images)
     with console.image_bar("Encoding", len(images)) as advance:
-        means = inference.encode_many(vae, images, stop, advance).astype("<f4")
+        means = inference.encode_many(
+            vae, images, stop, advance, inference.some(labels, slice(_POINTS))
+        ).astype("<f4")
     config = ProjectorConfig()
     embedding = config.embeddings.add(
         tensor_name=_NAME,

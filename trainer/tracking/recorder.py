@@ -5,6 +5,7 @@ import time
 
 import tensorflow as tf
 
+from trainer.data import classes
 from trainer.evaluation.held_out import (
     collapse_message,
     has_collapsed,
@@ -20,7 +21,7 @@ from trainer.model import (
     priors,
 )
 from trainer.model.weights import variables_of
-from trainer.pictures import grids, latent_space
+from trainer.pictures import grids, latent_space, named_rows
 from trainer.tracking.rows import count_rows, rows_until
 from trainer.tracking.summaries import Summaries
 
@@ -58,6 +59,10 @@ class Recorder:
         self._optimizer = training.optimizer
         self._held_out = training.data.held_out
         self._images = training.data.held_out_images
+        self._labels = classes.given(
+            training.config, training.data.held_out_labels
+        )
+        self._class_names = classes.names(training.config, training.data)
         self._console = console
         self._report_trial = report_trial
         self._ledger = ledger
@@ -151,18 +156,31 @@ class Recorder:
         for name, pixels in (
             (
                 "reconstructions",
-                grids.reconstruction_rows(self._vae, self._images),
+                grids.reconstruction_rows(
+                    self._vae, self._images, self._labels
+                ),
             ),
-            (
-                "samples",
-                grids.grid(self._vae, _SAMPLE_ROWS, self._config.seed),
-            ),
+            ("samples", self._samples()),
             (
                 "traversals",
-                latent_space.traversal_rows(self._vae, self._images),
+                latent_space.traversal_rows(
+                    self._vae, self._images, self._labels
+                ),
             ),
         ):
             self._summaries.write_picture(moment.step, name, pixels)
+
+    def _samples(self):
+        """Returns a grid of draws from the prior, by class where there are."""
+        seed = self._config.seed
+        if not self._vae.classes:
+            return grids.grid(self._vae, _SAMPLE_ROWS, seed)
+        pixels = grids.class_grid(self._vae, _SAMPLE_ROWS, seed)
+        return named_rows.with_names(
+            pixels,
+            self._class_names[: named_rows.MOST_CLASSES],
+            named_rows.scale_of(pixels),
+        )
 
     def save(self, moment):
         """Saves a checkpoint of a `loop.Moment`, in the background."""

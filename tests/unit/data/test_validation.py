@@ -33,6 +33,9 @@ def test_a_share_is_held_out_by_what_is_in_the_images():
     np.testing.assert_array_equal(
         data.train_images[split.train_labels], split.train_images
     )
+    np.testing.assert_array_equal(
+        data.train_images[split.validation_labels], split.validation_images
+    )
     assert len(split.train_images) + len(split.validation_images) == 2000
     # In another order, and among others, the same images are held out.
     order = np.random.default_rng(1).permutation(1000)

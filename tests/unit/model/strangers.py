@@ -66,6 +66,31 @@ def subclassed(image_shape, latent_dim, seed):
     return Encoder(latent_dim), decoder
 
 
+def conditional(image_shape, latent_dim, seed, classes, width=8):
+    """Is given labels, and has embeddings of them."""
+    layers = keras.layers
+
+    def joined(values, labels):
+        embedded = layers.Embedding(classes, 3)(labels)
+        x = layers.Concatenate()([layers.Flatten()(values), embedded])
+        return layers.Dense(width, activation="relu")(x)
+
+    images, labels = keras.Input(image_shape), keras.Input((), dtype="int32")
+    x = joined(images, labels)
+    posterior = [layers.Dense(latent_dim)(x) for _ in range(2)]
+    encoder = keras.Model([images, labels], posterior)
+    z, labels = keras.Input((latent_dim,)), keras.Input((), dtype="int32")
+    y = layers.Dense(math.prod(image_shape))(joined(z, labels))
+    y = layers.Activation("sigmoid")(layers.Reshape(image_shape)(y))
+    return encoder, keras.Model([z, labels], y)
+
+
+def label_alone(image_shape, latent_dim, seed, classes=0):
+    """Takes classes, but its decoder no labels."""
+    encoder, _ = conditional(image_shape, latent_dim, seed, classes or 1)
+    return encoder, small(image_shape, latent_dim, seed)[1]
+
+
 def silent(image_shape, latent_dim, seed):
     """Does not say what its decoder gives."""
     return Encoder(latent_dim), Decoder(image_shape)

@@ -202,7 +202,7 @@ def test_other_arguments_that_cannot_be_are_refused(vae):
             vae.sample(count)
     for seed in (-1, 2**63, 0.5):
         with pytest.raises(ValueError, match="is not a whole number from 0"):
-            vae.elbo(IMAGES, seed)
+            vae.elbo(IMAGES, seed=seed)
     levels, _ = built("logistic")
     with pytest.raises(ValueError, match="no multiples of 1/255"):
         levels.elbo(IMAGES / 2)

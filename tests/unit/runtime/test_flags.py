@@ -40,6 +40,7 @@ def test_every_flag_reaches_its_setting():
         "dataset": [],
         "binarize": ["--reconstruction_loss=bce"],
         "prior_components": ["--prior=vamp"],
+        "condition": ["--model=mlp"],
         "train_examples": ["--batch_size=1"],
         "virtual_devices": ["--batch_size=3"],
     }
@@ -101,6 +102,16 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--free_bits=1", "--prior=vamp"], "needs the KL of each latent unit"),
         (["--prior_components=9"], "is for --prior=vamp"),
         (["--prior=vamp", "--model=hierarchy"], "priors of their own"),
+        (
+            ["--condition=labels"],
+            "for --model=mlp, --model=conv and functions of yours that take "
+            "classes, but --model=notebook",
+        ),
+        (["--condition=labels", "--model=hierarchy"], "=hierarchy takes no la"),
+        (
+            ["--condition=labels", "--model=conv", "--prior=vamp"],
+            "images without labels",
+        ),
         (
             ["--precision=float64", "--mixed_precision=bfloat16"],
             "keeps float32 weights",
