@@ -154,7 +154,7 @@ def _save(path, pixels, names, image_shape):
     scale = 1 if is_large else picture_files.ROW_SCALE
     if path.suffix == ".npy":
         cells = grids.cells(pixels, *image_shape[:2])
-        _save_array(path, cells.squeeze(axis=-1))
+        _save_array(path, cells[..., 0] if cells.shape[-1] == 1 else cells)
     elif names and picture in album.NAMED_FILES:
         scale = max(scale, named_rows.scale_of(pixels))
         named_rows.save(path, pixels, names, scale)

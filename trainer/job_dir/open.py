@@ -33,8 +33,9 @@ class JobDir:
     Attributes:
         root, location, store, is_lost: as given.
         config_path, metrics_path, finished_path, evaluation_path,
-            pruned_path, goodput_path, checkpoints, damaged, unfinished, logs, train_logs,
-            plots, export, model, hangs: each a `pathlib.Path`; see `layout`.
+            pruned_path, goodput_path, checkpoints, damaged, unfinished, logs,
+            train_logs, plots, export, model, hangs: each a `pathlib.Path`; see
+            `layout`.
     """
 
     def __init__(

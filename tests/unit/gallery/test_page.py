@@ -13,6 +13,7 @@ from tests.tools.commands import run_command
 from tests.tools.html_outline import HOSTILE, Outline
 from tests.tools.idx import write_idx_folder
 from tests.tools.small_jobs import small_job
+from trainer.commands import generate
 from trainer.data import synthetic
 from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
@@ -218,6 +219,15 @@ def test_arrays_hold_the_images_by_row_and_column(job_dir, tmp_path):
         "classes": (10, 10, 28, 28),
     }
     assert all(array.dtype == np.uint8 for array in arrays.values())
+
+
+def test_arrays_in_colour_have_the_channels_last(tmp_path):
+    path, shape = tmp_path / "generated.npy", (2 * 12, 3 * 8, 3)
+    pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    generate._save(path, pixels, None, (12, 8, 3))
+    found = np.load(path, allow_pickle=False)
+    assert found.shape == (2, 3, 12, 8, 3)
+    np.testing.assert_array_equal(found[1, 2], pixels[12:, 16:])
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path):
