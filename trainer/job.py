@@ -225,6 +225,7 @@ def _prepare_to_lead(session, job, start, damaged, initial):
     # Before anything is refused that only other data brings about.
     if job.exists:
         job.check_resume(data, jit_compile)
+        _check_exact(session, job, cluster, start)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
     priors.check_components(config, len(data.train_images))
     if session.peers:
@@ -277,6 +278,15 @@ def _prepare_to_lead(session, job, start, damaged, initial):
     job.start_publishing()
     session.stop.check()
     return training
+
+
+def _check_exact(session, job, cluster, start):
+    """Says, or refuses, that a resume is not exact any more."""
+    if not start.step:
+        return  # All of it is computed here.
+    reason = job.check_exact(cluster.gpu, session.config.require_exact)
+    if reason:
+        session.console.warning(reason)
 
 
 def _follow(session):
