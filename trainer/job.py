@@ -221,7 +221,7 @@ def _prepare_to_lead(session, job, start, damaged, initial):
         # sends the first weights of the chief to the others.
         check_shape=None if job.exists or session.peers else model_for,
     )
-    jit_compile = _resolve_jit(config, cluster)
+    jit_compile = training_lib.resolve_jit(config, cluster)
     # Before anything is refused that only other data brings about.
     if job.exists:
         job.check_resume(data, jit_compile)
@@ -319,7 +319,7 @@ def _follow(session):
     data = session.parts.load_data(
         config, session.console, session.stop, recorded_name=name
     )
-    jit_compile = _resolve_jit(config, cluster)
+    jit_compile = training_lib.resolve_jit(config, cluster)
     ours = _fingerprint(model, data, jit_compile, cluster)
     if ours != theirs:
         differences = other_data.phrases(theirs, ours, "the chief has")
@@ -426,12 +426,6 @@ def _is_finished(job, config, start, losses):
     schedule = Schedule.of(config, job.of_data("train_examples"))
     patience = Patience(config.patience_epochs, losses)
     return start.step >= schedule.total_steps or patience.is_over
-
-
-def _resolve_jit(config, cluster):
-    if config.jit_compile == "auto":
-        return cluster.device_kind == "GPU" and config.free_bits == 0
-    return config.jit_compile == "true"
 
 
 def _finish(session, job, training, recorder, ledger, started):

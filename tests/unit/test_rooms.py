@@ -21,6 +21,7 @@ ROOMS = (
     "submit",
     "comparison",
     "gallery",
+    "doctor",
     "in_process",
     "job",
     "hang",
