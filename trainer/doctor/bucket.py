@@ -32,9 +32,8 @@ def open_store(url, case):
 
 def lists(case):
     """Whether the job directory in a bucket can be listed."""
-    store = open_store(case.config.job_dir, case)
     started = time.monotonic()
-    listed = store.list()
+    store, listed = case.bucket
     return rows.ok(
         f"{store.url} has {len(listed):,} objects, listed in "
         f"{_milliseconds(time.monotonic() - started)}"
@@ -47,7 +46,7 @@ def writes(case):
     Its name and its owner are those of the objects by which a claim asks for
     the server's clock: what a killed doctor leaves, the next start removes.
     """
-    store = open_store(case.config.job_dir, case)
+    store, _ = case.bucket
     name = f"{CLOCK}-{uuid.uuid4().hex[:8]}"
     with contextlib.ExitStack() as after:
         started = time.monotonic()

@@ -55,6 +55,22 @@ class Case:
         return self._once("the data", lambda: facts.find(self))
 
     @property
+    def bucket(self):
+        """The `ObjectStore` of a job directory in a bucket, and its objects.
+
+        Returns:
+            (store, listed): a dict of `ObjectInfo` by name.
+        """
+        # The client library takes most of a second to import.
+        from trainer.doctor import bucket
+
+        def listed():
+            store = bucket.open_store(self.config.job_dir, self)
+            return store, store.list()
+
+        return self._once("the bucket", listed)
+
+    @property
     def cluster(self):
         """The `Cluster` of this machine."""
         return self._once(

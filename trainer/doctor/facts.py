@@ -159,7 +159,8 @@ def _read(case, folder):
     return _counted(
         case.config,
         Facts(
-            f"{data.called} in {folder}, each file checked",
+            f"{data.called} in {folder}: {len(data.train_images):,} training "
+            "images, each file checked",
             tuple(data.image_shape),
             folder=folder,
         ),

@@ -47,7 +47,15 @@ def job_folder(case):
                 "Free some space, or give another --job_dir.",
             )
         raise
-    least = needs.of(case)
+    try:
+        least = needs.of(case)
+    except rows.NotLookedAtError:
+        free = shutil.disk_usage(around).free
+        return rows.warning(
+            f"{around} can be written and has {free / 2**30:.1f} GiB free, but "
+            "what the job takes is not known.",
+            "Mend what failed above, and look again.",
+        )
     return _judged(around, speed, least)
 
 

@@ -68,12 +68,10 @@ def _opened(case):
         is_empty = not root.is_dir() or not any(root.iterdir())
         yield JobDir(root), is_empty
         return
-    from trainer.doctor.bucket import open_store
+    # Which waits for a bucket that is out of reach less long than the copy.
+    is_empty = not case.bucket[1]
     from trainer.job_dir.bucket import session
 
-    # It waits for the bucket as long as a job does, so that one that is out of
-    # reach is found first by a call that does not.
-    is_empty = not open_store(location, case).list()
     with session.copied(
         location, case.console, case.stop, layout.CONFIG.__eq__
     ) as (root, store):

@@ -474,6 +474,9 @@ def test_the_data_is_missing(new_case, tmp_path):
         "failure",
         "Not looked at, since the data cannot be had.",
     )
+    state, sentence = told(folders.job_folder, case)
+    assert state == "warning"
+    assert "but what the job takes is not known" in sentence
 
 
 def test_an_object_of_the_data_is_missing_in_its_bucket(new_case, data, bucket):
@@ -593,11 +596,14 @@ def test_the_job_directory_is_not_as_asked_for(
 
 def test_there_is_no_such_bucket(new_case, bucket):
     case = new_case(job_dir="gs://another/job")
-    for check in (bucket_lib.lists, bucket_lib.writes):
-        state, sentence = told(check, case)
-        assert state == "failure"
-        assert "another" in sentence
-        assert not rows.look("", lambda c=check: c(case)).for_now
+    row = rows.look("bucket", lambda: bucket_lib.lists(case))
+    assert (row.state, row.for_now) == ("failure", False)
+    assert row.found.startswith("There is no bucket another")
+    for check in (bucket_lib.writes, resume.job):
+        assert told(check, case) == (
+            "failure",
+            "Not looked at, since the bucket cannot be had.",
+        )
 
 
 def test_the_bucket_is_out_of_reach_for_now(new_case, bucket, monkeypatch):
