@@ -57,6 +57,7 @@ def _checks(case):
         "bucket: list": bucket.lists if in_bucket else None,
         "bucket: write": bucket.writes if in_bucket else None,
         "data": facts.check,
+        "schedule": pace.steps,
         "devices": accelerators.there,
     }
     gpus = len(tf.config.list_physical_devices("GPU"))
@@ -69,7 +70,7 @@ def _checks(case):
         "GPU memory": host.gpu_memory if gpus else None,
         "job folder": folders.job_folder,
         "job": resume.job,
-        "schedule": pace.check,
+        "time": pace.hours,
         "data folder": folders.data_folder,
     }
     for name, check in checks.items():

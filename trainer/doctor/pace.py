@@ -37,16 +37,24 @@ class Pace:
     steps: int
 
 
-def check(case):
-    """How long the job is, in steps and in hours."""
+def steps(case):
+    """How long the job is, in steps."""
+    schedule = case.schedule
+    return rows.ok(
+        f"{schedule.total_steps:,} steps, {schedule.steps_per_epoch:,} an epoch"
+    )
+
+
+def hours(case):
+    """How long the job is, in hours."""
     schedule, pace = case.schedule, case.pace
     per_step = pace.step_seconds
     hours = schedule.total_steps * per_step / 3600
     on = f" on {case.machines} machines" if case.machines > 1 else ""
     return rows.ok(
-        f"{schedule.total_steps:,} steps of {1000 * per_step:.1f} ms: about "
-        f"{_hours(hours)}{on}, steps alone ({pace.steps:,} measured; the first "
-        f"took {pace.first_seconds:.1f} s)"
+        f"about {_hours(hours)}{on}: {1000 * per_step:.1f} ms a step, steps "
+        f"alone ({pace.steps:,} measured; the first took "
+        f"{pace.first_seconds:.1f} s)"
     )
 
 

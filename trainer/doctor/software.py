@@ -16,7 +16,8 @@ _TENSORFLOW = (2, 21)
 _LEAST_DRIVER = (525,)
 # That of CUDA 12.5, for which TensorFlow 2.21 is built. From compute capability
 # 9.0 on its kernels are PTX, and a driver compiles that of its own CUDA and
-# before. https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
+# before.
+# https://docs.nvidia.com/cuda/archive/12.5.1/cuda-toolkit-release-notes/
 _PTX_DRIVER, _PTX_CAPABILITY = (555,), (9, 0)
 
 

@@ -470,7 +470,7 @@ def test_the_data_is_missing(new_case, tmp_path):
     assert state == "failure"
     assert sentence.startswith(f"There is no folder {tmp_path / 'none'}")
     # What needs the data says so, and not the same once more.
-    assert told(pace.check, case) == (
+    assert told(pace.steps, case) == (
         "failure",
         "Not looked at, since the data cannot be had.",
     )
@@ -506,7 +506,7 @@ def test_a_download_has_nowhere_to_come_from(new_case, monkeypatch, tmp_path):
 
 def test_the_batch_is_larger_than_the_data(new_case, data):
     case = new_case(**of_data(data, batch_size=4096))
-    state, sentence = told(pace.check, case)
+    state, sentence = told(pace.steps, case)
     assert state == "failure"
     assert "--batch_size=4096 is more than the" in sentence
 

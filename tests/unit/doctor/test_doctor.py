@@ -60,7 +60,8 @@ def test_a_healthy_machine_with_a_job_in_a_bucket(
     assert "has 2 objects" in found["bucket: list"]
     assert "conditions are kept, deleted again" in found["bucket: write"]
     assert found["all-reduce"].startswith("2 replicas add 4 MiB in ")
-    assert found["schedule"].startswith("40 steps of ")
+    assert found["schedule"] == "40 steps, 20 an epoch"
+    assert " ms a step, steps alone (" in found["time"]
     assert found["job"] == "a new job"
     # What was there is there, and nothing else; nothing of it was touched.
     assert bucket.resources() == before
@@ -98,7 +99,8 @@ def test_a_job_that_is_there_is_looked_at_and_not_changed(earlier):
     assert "ok       job                 goes on with a job of 1 session\n" in (
         outcome.out
     )
-    assert "schedule            36 steps of 10.0 ms: about 0 seconds" in (
+    assert "schedule            36 steps, 4 an epoch\n" in outcome.out
+    assert "time                about 0 seconds: 10.0 ms a step, steps" in (
         outcome.out
     )
     assert "0 failures, 0 warnings" in outcome.out
