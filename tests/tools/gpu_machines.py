@@ -95,14 +95,14 @@ def stub(monkeypatch, tmp_path, machine):
         ),
         (tf.distribute, "MirroredStrategy", Strategy),
         (
-            gpus_lib.metadata,
-            "version",
+            gpus_lib,
+            "_wheel",
             {
                 "nvidia-cuda-runtime-cu12": "12.9.79",
                 "nvidia-cublas-cu12": "12.9.1.4",
                 "nvidia-cudnn-cu12": "9.10.2.21",
                 "nvidia-nccl-cu12": "2.27.7",
-            }.__getitem__,
+            }.get,
         ),
     ):
         monkeypatch.setattr(owner, name, function)

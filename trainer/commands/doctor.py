@@ -7,6 +7,7 @@ import sys
 import time
 
 from trainer.distributed import topology as topology_lib
+from trainer.errors import TrainerError
 from trainer.runtime import flags, gpu_environment
 from trainer.runtime.command import run_command
 from trainer.runtime.flags import Usage
@@ -52,7 +53,13 @@ def _parse(arguments):
 
 
 def _load():
-    from trainer.doctor import examination  # noqa: F401 - loaded quietly.
+    try:
+        from trainer.doctor import examination  # noqa: F401 - loaded quietly.
+    except ImportError as error:
+        raise TrainerError(
+            f"TensorFlow or what it needs cannot be imported ({error}); make a "
+            "new virtual environment and install vae-trainer in it."
+        ) from error
 
 
 def _examine(parsed, stop, console):

@@ -47,7 +47,15 @@ def steps(case):
 
 def hours(case):
     """How long the job is, in hours."""
-    schedule, pace = case.schedule, case.pace
+    schedule = case.schedule
+    try:
+        pace = case.pace
+    except tf.errors.ResourceExhaustedError:
+        return rows.failure(
+            "A step of the job does not fit into the memory.",
+            "Give --microbatches, lower --batch_size, or take a device with "
+            "more memory.",
+        )
     per_step = pace.step_seconds
     hours = schedule.total_steps * per_step / 3600
     on = f" on {case.machines} machines" if case.machines > 1 else ""

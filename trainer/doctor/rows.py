@@ -6,6 +6,7 @@ from trainer.errors import InterruptedJobError, TrainerError
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _FOR_NOW = InterruptedJobError.exit_code
+_SHOWN = 300  # Characters of an exception that nobody has foreseen.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def look(name, check):
         row = failure(str(error), "", error.exit_code == _FOR_NOW)
     except Exception as error:
         row = failure(
-            f"{type(error).__name__}: {error}".splitlines()[0],
+            f"{type(error).__name__}: {error}".splitlines()[0][:_SHOWN],
             "Nobody has foreseen this; if the machine is not to blame, report "
             "it as a defect of vae-doctor.",
         )

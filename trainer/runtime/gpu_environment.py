@@ -8,8 +8,13 @@ import pathlib
 
 from trainer import places
 
-# The first is the kernel module's, the second that of Windows' subsystem.
-_DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/dxg")
+# The kernel module's, of which a sandbox may show the device alone, and that of
+# Windows' subsystem.
+_DRIVER_FILES = (
+    "/proc/driver/nvidia/version",
+    "/dev/nvidiactl",
+    "/dev/dxg",
+)
 _LEVEL = "--xla_gpu_autotune_level"
 # Autotuning that was done before, and kept:
 # https://openxla.org/xla/persisted_autotuning

@@ -5,6 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
+from tests.tools.commands import run_command
 from tests.tools.gpu_machines import (
     EIGHT_H100,
     MACHINES,
@@ -14,7 +15,8 @@ from tests.tools.gpu_machines import (
 )
 from trainer.config import TrainConfig
 from trainer.distributed import devices, gpus
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, JobDirError
+from trainer.model import trained
 
 CONFIG = TrainConfig(deterministic=False, batch_size=128)
 
@@ -29,6 +31,7 @@ def environment(monkeypatch):
 
 def test_a_cpu_has_nothing_to_record():
     assert gpus.describe([], 4) is None
+    assert gpus._wheel("no-such-wheel") is None
     assert gpus.driver_version() is None or os.path.exists("/proc/driver")
 
 
@@ -87,6 +90,17 @@ def test_likelihoods_are_computed_without_tf32(monkeypatch, tmp_path):
     assert asked.tf32 is True
     with pytest.raises(KeyError), gpus.full_float32():
         raise KeyError
+    assert asked.tf32 is True
+
+
+def test_vae_evaluate_computes_without_tf32(monkeypatch, tmp_path):
+    asked = stub(monkeypatch, tmp_path, ONE_L4)
+
+    def opened(*args):
+        raise JobDirError(f"TF32 is {asked.tf32}")
+
+    monkeypatch.setattr(trained, "open_trained", opened)
+    assert run_command("vae-evaluate").err == "ERROR: TF32 is False\n"
     assert asked.tf32 is True
 
 

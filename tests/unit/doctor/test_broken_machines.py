@@ -678,6 +678,20 @@ def test_machines_do_not_answer(new_case, monkeypatch):
 # What a job needs.
 
 
+def test_a_step_does_not_fit_into_the_memory(new_case, monkeypatch):
+    def exhausted(case):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating"
+        )
+
+    monkeypatch.setattr(pace, "measure", exhausted)
+    assert told(pace.hours, new_case()) == (
+        "failure",
+        "A step of the job does not fit into the memory. Give --microbatches, "
+        "lower --batch_size, or take a device with more memory.",
+    )
+
+
 def test_the_least_that_a_job_needs_follows_from_its_settings(new_case):
     made = {"the device": cluster("CPU", 1)}
     scope = types.SimpleNamespace(scope=tf.distribute.get_strategy().scope)

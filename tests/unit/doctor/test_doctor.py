@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -123,6 +124,14 @@ def test_wrong_flags_are_2_and_nothing_is_looked_at(capsys):
     assert "--batch_size=0 is too small" in outcome.err
 
 
+def test_tensorflow_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trainer.doctor.examination", None)
+    monkeypatch.delattr("trainer.doctor.examination")
+    outcome = run_command("vae-doctor")
+    assert (outcome.exit_code, outcome.out) == (1, "")
+    assert outcome.err.startswith("ERROR: TensorFlow or what it needs cannot")
+
+
 def test_the_help_and_the_config_are_not_an_examination():
     assert "[no]json" in run_command("vae-doctor", "--help").out
     printed = run_command("vae-doctor", "--print_config", "--json").out
@@ -155,6 +164,7 @@ def test_no_check_ends_the_others():
     assert (row.state, row.for_now, row.name) == ("failure", False, "disk")
     assert row.found == "KeyError: 'sda\\nsdb'"
     assert "report it" in row.advice
+    assert len(rows.look("d", raising(OSError("x" * 9999))).found) == 300
     row = rows.look("disk", raising(ValueError("")))
     assert row.found == "ValueError: "
     assert rows.look("b", raising(JobDirError("No such bucket."))) == rows.Row(

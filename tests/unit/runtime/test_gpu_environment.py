@@ -1,8 +1,13 @@
 """What is set for a GPU's libraries, and that a CPU gets nothing of it."""
 
+import os
+
 import pytest
 
+from trainer import in_process, task
+from trainer.commands import doctor
 from trainer.config import TrainConfig
+from trainer.errors import JobDirError
 from trainer.runtime import gpu_environment
 
 CONFIG = TrainConfig()
@@ -105,3 +110,29 @@ def test_kernels_are_kept_in_the_cache_where_home_is_read_only(
     assert environ["CUDA_CACHE_PATH"] == str(
         tmp_path / "cache" / "vae-trainer" / "cuda"
     )
+
+
+@pytest.fixture
+def gpu_here(monkeypatch):
+    """A machine with a GPU, whose variables are put back afterwards."""
+    for name in (*DETERMINISTIC, "CUDA_CACHE_PATH"):
+        monkeypatch.setenv(name, "to be put back")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(gpu_environment, "has_gpu", lambda *args: True)
+
+
+@pytest.mark.parametrize("command", [task, doctor])
+def test_a_command_sets_them_when_it_has_its_flags(gpu_here, command):
+    assert command._parse(["--nodeterministic"])
+    assert "NCCL_ALGO" not in os.environ
+    assert command._parse(["--help"]) is None
+    assert "NCCL_ALGO" not in os.environ
+    assert command._parse([])
+    assert DETERMINISTIC.items() <= os.environ.items()
+
+
+def test_so_does_a_training_in_a_script(gpu_here, tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(JobDirError, match=r"no config\.json"):
+        in_process.train({"job_dir": str(tmp_path)})
+    assert DETERMINISTIC.items() <= os.environ.items()
