@@ -83,7 +83,8 @@ def test_what_else_the_digits_depend_on_is_named(recorded, change, message):
 
 
 def test_a_job_that_has_moved_and_come_back_is_not_exact(recorded):
-    sessions = sessions_of(recorded["l4"], recorded["mig"])
+    names = ("l4", "mig", "l4")
+    sessions = sessions_of(*(recorded[name] for name in names))
     assert "was NVIDIA A100" in exactness.check(
         "runs/a", sessions, recorded["l4"], False
     )
