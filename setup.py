@@ -78,6 +78,7 @@ setuptools.setup(
             "vae-train = trainer.task:main",
             "vae-compare = trainer.commands.compare:main",
             "vae-data = trainer.commands.data:main",
+            "vae-doctor = trainer.commands.doctor:main",
             "vae-evaluate = trainer.commands.evaluate:main",
             "vae-export = trainer.commands.export:main",
             "vae-gallery = trainer.commands.gallery:main",

@@ -403,11 +403,27 @@ class TrainConfig:
     )
     virtual_devices: int = setting(
         0,
-        "split the CPU in N, to run N replicas without a GPU",
+        "split the CPU in N, to run N replicas without a GPU; where there is "
+        "one GPU, split that, with --gpu_memory_limit_gib",
         group="Devices",
         role="run",
         minimum=0,
         maximum=_MOST_VIRTUAL_DEVICES,
+    )
+    gpu_memory_limit_gib: float = setting(
+        0.0,
+        "how much memory of each GPU the job takes at most; 0: what it needs",
+        group="Devices",
+        role="worker",
+        unit="gib",
+        minimum=0,
+    )
+    require_exact: bool = setting(
+        False,
+        "refuse to go on with a job on other GPUs, drivers or libraries than "
+        "it was trained on, where the result would not be the same bit for bit",
+        group="Devices",
+        role="run",
     )
     cluster_timeout_seconds: float = setting(
         600.0,
@@ -497,6 +513,16 @@ class TrainConfig:
         group="Precision and speed",
         role="mathematics",
         not_tuned=_NOT_BETTER,
+    )
+    tf32: str = setting(
+        "auto",
+        "whether a GPU multiplies float32 numbers with 10 bits of mantissa "
+        "(TensorFloat-32), which is faster; auto: only with "
+        "--nodeterministic. A CPU never does, and vae-evaluate never",
+        group="Precision and speed",
+        role="mathematics",
+        not_tuned=_NOT_BETTER,
+        choices=("auto", "on", "off"),
     )
     checkpoint_steps: int = setting(
         0,

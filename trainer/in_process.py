@@ -5,7 +5,7 @@ import threading
 
 from trainer.distributed import topology
 from trainer.errors import ConfigError, TrainerError
-from trainer.runtime import flags
+from trainer.runtime import flags, gpu_environment
 from trainer.runtime.interrupts import noticed
 
 # TensorFlow has one set of devices, and one determinism, for all threads.
@@ -36,6 +36,7 @@ def train(settings):
         # Before TensorFlow is imported: an import that an interrupt breaks off
         # cannot be made up for in the same process.
         with noticed() as stop:
+            gpu_environment.prepare(config)
             from trainer import job
             from trainer.distributed import devices
 

@@ -226,10 +226,11 @@ def _prepare_to_lead(session, job, start, damaged, initial):
             else model_for
         ),
     )
-    jit_compile = _resolve_jit(config, cluster)
+    jit_compile = training_lib.resolve_jit(config, cluster)
     # Before anything is refused that only other data brings about.
     if job.exists:
         job.check_resume(data, jit_compile)
+        _check_exact(session, job, cluster, start)
     classes.check(config, data)
     Schedule.of(config, len(data.train_images))  # Refuses too large a batch.
     priors.check_components(config, len(data.train_images))
@@ -286,6 +287,15 @@ def _prepare_to_lead(session, job, start, damaged, initial):
     return training
 
 
+def _check_exact(session, job, cluster, start):
+    """Says, or refuses, that a resume is not exact any more."""
+    if not start.step:
+        return  # All of it is computed here.
+    reason = job.check_exact(cluster.gpu, session.config.require_exact)
+    if reason:
+        session.console.warning(reason)
+
+
 def _follow(session):
     """Trains beside the chief, from whose state it starts."""
     config, peers = session.config, session.peers
@@ -316,7 +326,7 @@ def _follow(session):
     data = session.parts.load_data(
         config, session.console, session.stop, recorded_name=name
     )
-    jit_compile = _resolve_jit(config, cluster)
+    jit_compile = training_lib.resolve_jit(config, cluster)
     ours = _fingerprint(model, data, jit_compile, cluster)
     if ours != theirs:
         differences = other_data.phrases(theirs, ours, "the chief has")
@@ -423,12 +433,6 @@ def _is_finished(job, config, start, losses):
     schedule = Schedule.of(config, job.of_data("train_examples"))
     patience = Patience(config.patience_epochs, losses)
     return start.step >= schedule.total_steps or patience.is_over
-
-
-def _resolve_jit(config, cluster):
-    if config.jit_compile == "auto":
-        return cluster.device_kind == "GPU" and config.free_bits == 0
-    return config.jit_compile == "true"
 
 
 def _finish(session, job, training, recorder, ledger, started):

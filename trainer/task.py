@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from trainer.distributed import topology as topology_lib
-from trainer.runtime import flags, platform
+from trainer.runtime import flags, gpu_environment, platform
 from trainer.runtime.command import quiet_tensorflow, run_command
 from trainer.runtime.console import Console
 
@@ -59,6 +59,7 @@ def _parse(arguments):
     config = flags.parse_flags(arguments, more_help=_model_help)
     if config is None:
         return None
+    gpu_environment.prepare(config)
     return config, topology_lib.find(os.environ, config.strategy)
 
 

@@ -146,6 +146,18 @@ def model_builder(session, cluster, arithmetic):
     return lambda image_shape, class_count=0: built(image_shape, class_count)
 
 
+def resolve_jit(config, cluster):
+    """Returns whether XLA compiles the step, a bool: `auto` is decided.
+
+    Args:
+        config: a `TrainConfig`.
+        cluster: the `devices.Cluster`.
+    """
+    if config.jit_compile == "auto":
+        return cluster.device_kind == "GPU" and config.free_bits == 0
+    return config.jit_compile == "true"
+
+
 def build(
     session,
     cluster,

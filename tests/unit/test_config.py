@@ -38,6 +38,7 @@ MATHEMATICS = (
     "precision",
     "mixed_precision",
     "deterministic",
+    "tf32",
 )
 # What each worker of a job may have otherwise.
 OF_EACH_WORKER = (
@@ -47,6 +48,7 @@ OF_EACH_WORKER = (
     "data_url",
     "cache_gib",
     "dataset_fallback",
+    "gpu_memory_limit_gib",
     "cluster_timeout_seconds",
     "cluster_secret",
     "cluster_token_file",

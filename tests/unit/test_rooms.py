@@ -22,6 +22,7 @@ ROOMS = (
     "search",
     "comparison",
     "gallery",
+    "doctor",
     "in_process",
     "job",
     "hang",

@@ -51,11 +51,13 @@ def _load():
 
 
 def _evaluate(flags, stop, console):
+    from trainer.distributed.gpus import full_float32
     from trainer.evaluation import report
     from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
 
-    with open_trained(flags, console, stop) as trained:
+    # A likelihood that is published is not one of rounded factors.
+    with full_float32(), open_trained(flags, console, stop) as trained:
         stop.check()
         job, data = trained.job, trained.data(console, stop)
         figures = {

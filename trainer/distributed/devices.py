@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework import config as tf_config
 
-from trainer.distributed import allocator
+from trainer.distributed import allocator, gpus as gpus_lib
 from trainer.errors import ConfigError
 
 # Two halves of a batch, each of whose operations keeps to half of the cores,
@@ -26,11 +26,14 @@ class Cluster:
         device_kind: `"GPU"` or `"CPU"`.
         parts: into how many parts each replica cuts its batch, or each slice
             of that, to compute them abreast.
+        gpu: dict, what is recorded of the GPUs of this machine, as from
+            `gpus.describe`; None where it has none.
     """
 
     strategy: tf.distribute.Strategy
     device_kind: str
     parts: int = 1
+    gpu: dict | None = None
 
     @property
     def replica_count(self):
@@ -74,11 +77,9 @@ def connect(config, topology=None):
         tf.config.experimental.enable_op_determinism()
     allocator.keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
-    if config.virtual_devices and gpus:
-        raise ConfigError(
-            f"--virtual_devices={config.virtual_devices} splits the CPU, but "
-            f"this machine has {len(gpus)} GPU(s); leave it out, or hide the "
-            "GPUs with CUDA_VISIBLE_DEVICES=-1."
+    if gpus:
+        tf.config.experimental.enable_tensor_float_32_execution(
+            gpus_lib.uses_tf32(config)
         )
     parts = 1
     slices = config.microbatches * (len(topology.hosts) if topology else 1)
@@ -86,13 +87,12 @@ def connect(config, topology=None):
     if not gpus and config.virtual_devices <= 1 and slice_size % _PARTS == 0:
         parts = _PARTS
         _share_cores()
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    devices = (
-        _split_cpu(config.virtual_devices)
-        if config.virtual_devices > 1
-        else [f"GPU:{index}" for index in range(len(gpus))] or ["CPU:0"]
-    )
+    if gpus:
+        devices = _gpu_devices(config, gpus)
+    elif config.virtual_devices > 1:
+        devices = _split_cpu(config.virtual_devices)
+    else:
+        devices = ["CPU:0"]
     if topology is not None:
         strategy = _multi_worker_strategy(topology, len(gpus))
     elif config.strategy == "none":
@@ -108,6 +108,10 @@ def connect(config, topology=None):
         strategy=strategy,
         device_kind="GPU" if gpus else "CPU",
         parts=parts,
+        gpu=gpus_lib.describe(
+            gpus[:1] if config.strategy == "none" else gpus,
+            strategy.num_replicas_in_sync,
+        ),
     )
     config.check_replicas(cluster.replica_count)
     return cluster
@@ -118,12 +122,16 @@ def determinism_kept():
     """Leaves TensorFlow no more deterministic than it was before the block.
 
     It would refuse to draw random numbers without a seed, for as long as the
-    process lives. There is no public way to undo what a job asks for.
+    process lives. There is no public way to undo what a job asks for. How
+    exactly a GPU multiplies is put back as well.
     """
     before = tf_config.is_op_determinism_enabled()
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         yield
     finally:
+        if tf.config.experimental.tensor_float_32_execution_enabled() != tf32:
+            tf.config.experimental.enable_tensor_float_32_execution(tf32)
         if not before:
             tf_config.disable_op_determinism()
 
@@ -178,3 +186,48 @@ def _split_cpu(count):
                 "already started in this process."
             ) from error
     return [f"CPU:{index}" for index in range(count)]
+
+
+def _gpu_devices(config, gpus):
+    """Returns the names of the GPUs; of a single one's parts if it is split.
+
+    Raises:
+        ConfigError: they cannot be split like that.
+    """
+    limit = config.gpu_memory_limit_gib
+    count = max(config.virtual_devices, 1)
+    if count > 1 and len(gpus) > 1:
+        raise ConfigError(
+            f"--virtual_devices={count} splits one device, but this machine "
+            f"has {len(gpus)} GPUs; leave it out, keep one of them with "
+            "CUDA_VISIBLE_DEVICES=0, or hide all with CUDA_VISIBLE_DEVICES=-1."
+        )
+    if count > 1 and not limit:
+        raise ConfigError(
+            f"--virtual_devices={count} splits a GPU, whose parts need a "
+            "limit of memory; give --gpu_memory_limit_gib, which they share, "
+            "or hide the GPU with CUDA_VISIBLE_DEVICES=-1."
+        )
+    if not limit:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        return [f"GPU:{index}" for index in range(len(gpus))]
+    # TensorFlow refuses to let the memory of a device with a limit grow, and
+    # takes all of it at once, but for this variable.
+    # https://www.tensorflow.org/guide/gpu#limiting_gpu_memory_growth
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    part = tf.config.LogicalDeviceConfiguration(
+        memory_limit=int(limit * 1024 / count)
+    )
+    for gpu in gpus:
+        made = tf.config.get_logical_device_configuration(gpu) or []
+        if len(made) == count:
+            continue
+        try:
+            tf.config.set_logical_device_configuration(gpu, [part] * count)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"--gpu_memory_limit_gib={limit:g} came too late: TensorFlow "
+                "has already started in this process."
+            ) from error
+    return [f"GPU:{index}" for index in range(len(gpus) * count)]

@@ -109,6 +109,10 @@ class JobDir:
         """As `Record.check_resume`."""
         self._record.check_resume(data, jit_compile)
 
+    def check_exact(self, gpu, required):
+        """As `Record.check_exact`."""
+        return self._record.check_exact(gpu, required)
+
     def check_data(self, data):
         """As `Record.check_data`."""
         self._record.check_data(data)

@@ -9,7 +9,7 @@ import socket
 from trainer import __version__, arithmetic, files, stored
 from trainer.config import TrainConfig, names_of
 from trainer.errors import ConfigError, DataError, JobDirError
-from trainer.job_dir import other_data
+from trainer.job_dir import exactness, other_data
 
 # 2: the arithmetic is in the record, and a version that does not know that
 # would train with its own.
@@ -250,6 +250,12 @@ class Record:
             )
         self._refuse(differences)
 
+    def check_exact(self, gpu, required):
+        """As `exactness.check`, of the sessions up to now."""
+        return exactness.check(
+            self._location, self.read()["sessions"], gpu, required
+        )
+
     def check_data(self, data):
         """Refuses to judge a model by other data than it was trained on.
 
@@ -340,6 +346,7 @@ class Record:
                 "started": now.isoformat(timespec="seconds"),
                 "host": socket.gethostname(),
                 "devices": cluster.describe(),
+                **({"gpu": cluster.gpu} if cluster.gpu else {}),
                 "versions": versions(),
             },
         ]
@@ -412,6 +419,8 @@ def _fault_of(record):
             session.get("started")
         ):
             return f"one of its sessions is {_shown(session)}, without a start"
+        if not isinstance(session.get("gpu", {}), dict):
+            return f'its "gpu" is {_shown(session["gpu"])}, expected an object'
     return None
 
 

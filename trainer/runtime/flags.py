@@ -292,7 +292,29 @@ def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
         ConfigError: an unknown flag, a bad value, a stray word, or values
             that contradict each other.
     """
+    return parse_with(arguments, usage, more_help=more_help)[0]
+
+
+def parse_with(arguments, usage, extras=None, more_help=lambda flags: ()):
+    """Returns the `TrainConfig` of a command line, and what it has beside.
+
+    Args:
+        arguments: as of `parse_flags`.
+        usage: a `Usage`.
+        extras: dict of (default, help) by the name of a flag of the command's
+            own; None for none.
+        more_help: as of `Flags`.
+
+    Returns:
+        (config, values): as `parse_flags`, and a dict of values by the names
+        of `extras`.
+
+    Raises:
+        ConfigError: as `parse_flags`.
+    """
     flags = _training_flags(usage, more_help)
+    for name, (default, text) in (extras or {}).items():
+        flags.add(name, default, text, title=_OTHER)
     flags.add(
         "print_config",
         False,
@@ -300,7 +322,7 @@ def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
         title=_OTHER,
     )
     if not flags.parse(arguments):
-        return None
+        return None, {}
     settings = {
         field.name: flags[field.name].value
         for field in dataclasses.fields(TrainConfig)
@@ -311,8 +333,8 @@ def parse_flags(arguments, usage=TRAIN, more_help=lambda flags: ()):
     config.check_batch()
     if flags["print_config"].value:
         print(flag_file(config), end="")
-        return None
-    return config
+        return None, {}
+    return config, {name: flags[name].value for name in extras or {}}
 
 
 def config_of(given):

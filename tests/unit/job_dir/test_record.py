@@ -163,6 +163,7 @@ SESSION = {"started": "2026-11-25T00:00:00+00:00"}
         ({"sessions": [1]}, "sessions is 1"),
         ({"sessions": [SESSION, {}]}, "without a start"),
         ({"sessions": [{"started": "soon"}]}, "without a start"),
+        ({"sessions": [SESSION | {"gpu": ["L4"]}]}, '"gpu" is .*an object'),
         ({"sessions": ["x" * 1000]}, "x{90}"),
     ],
 )
