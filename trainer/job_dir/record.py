@@ -3,36 +3,16 @@
 import dataclasses
 import datetime
 import platform
-import re
 import socket
 
 from trainer import __version__, arithmetic, files, stored
 from trainer.config import TrainConfig, names_of
 from trainer.errors import ConfigError, DataError, JobDirError
-from trainer.job_dir import exactness, other_data
+from trainer.job_dir import exactness, other_data, record_parts
 
 # 2: the arithmetic is in the record, and a version that does not know that
 # would train with its own.
 FORMAT = 2
-_SHOWN = 100  # Characters of a value in a message.
-# What every version has written, with its type and what to call that.
-_PARTS = {
-    "config": (dict, "an object"),
-    "data": (dict, "an object"),
-    "jit_compile": (bool, "true or false"),
-    "versions": (dict, "an object"),
-    "sessions": (list, "a list"),
-}
-# What is written beside; an earlier version did not write all of it.
-_OTHER_PARTS = (
-    "format",
-    "id",
-    "arithmetic",
-    "model",
-    "initial_weights",
-    "classes",
-)
-_NO_WEIGHTS = {"job": "", "step": 0, "sha256": ""}
 
 
 class Record:
@@ -72,12 +52,8 @@ class Record:
             raise JobDirError(
                 f"{self._path} {error}; restore it, or give another --job_dir."
             ) from error
-        if not isinstance(record, dict) or "format" not in record:
-            raise self._no_record('it has no "format"')
-        if not stored.is_count(record["format"], least=1):
-            raise self._no_record(
-                f'its "format" is {_shown(record["format"])}, expected a number'
-            )
+        if fault := record_parts.fault_of_format(record):
+            raise self._no_record(fault)
         if record["format"] > FORMAT:
             raise ConfigError(
                 f"{self._path} has format {record['format']}, written by "
@@ -85,22 +61,16 @@ class Record:
                 f"{__version__}, which reads up to format {FORMAT}. Install "
                 "that version, or give another --job_dir."
             )
-        for name, (kind, expected) in _PARTS.items():
-            if name not in record:
-                raise self._no_record(f'it has no "{name}"')
-            if not isinstance(record[name], kind):
-                raise self._no_record(
-                    f'its "{name}" is a {type(record[name]).__name__}, '
-                    f"expected {expected}"
-                )
-        if unknown := sorted(record.keys() - {*_PARTS, *_OTHER_PARTS}):
+        if fault := record_parts.missing(record):
+            raise self._no_record(fault)
+        if unknown := record_parts.unknown(record):
             raise ConfigError(
                 f"{self._path}, written by vae-trainer {_writer(record)}, has "
                 f"{', '.join(map(ascii, unknown))}, which this vae-trainer "
                 f"{__version__} does not know. Install that version, or give "
                 "another --job_dir."
             )
-        if fault := _fault_of(record):
+        if fault := record_parts.fault_of(record):
             raise self._no_record(fault)
         return record
 
@@ -367,88 +337,9 @@ class Record:
             )
 
 
-def _fault_of(record):
-    """Returns what is wrong within the parts of a record, or None."""
-    identity = record.get("id", "id")
-    # Part of an object's metadata in a bucket.
-    if not isinstance(identity, str) or not re.fullmatch(
-        r"\w+", identity, re.ASCII
-    ):
-        return f'its "id" is {_shown(identity)}, expected a word'
-    data = record["data"]
-    if not isinstance(data.get("name"), str):
-        return 'its "data" has no "name"'
-    for name in ("train_examples", "test_examples"):
-        if name in data and not stored.is_count(data[name]):
-            return f'its "{name}" is {_shown(data[name])}, expected a number'
-    if "image_shape" in data and not _is_shape(data["image_shape"]):
-        return (
-            f'its "image_shape" is {_shown(data["image_shape"])}, expected '
-            "height, width and channels"
-        )
-    for name in ("md5", "sha256"):
-        sums = data.get(name, {})
-        if not isinstance(sums, dict) or not all(
-            isinstance(value, str) for value in sums.values()
-        ):
-            return (
-                f'its "{name}" is {_shown(sums)}, expected a text for each file'
-            )
-    model = record.get("model", {})
-    if not isinstance(model, dict) or not isinstance(
-        model.get("options", {}), dict
-    ):
-        return f'its "model" is {_shown(model)}, expected an object'
-    initial = record.get("initial_weights", _NO_WEIGHTS)
-    if not isinstance(initial, dict) or not (
-        isinstance(initial.get("job"), str)
-        and stored.is_count(initial.get("step"))
-        and isinstance(initial.get("sha256"), str)
-    ):
-        return (
-            f'its "initial_weights" are {_shown(initial)}, expected a job, a '
-            "step and a checksum"
-        )
-    classes = record.get("classes", [])
-    if not isinstance(classes, list) or not all(
-        isinstance(name, str) for name in classes
-    ):
-        return f'its "classes" are {_shown(classes)}, expected a list of names'
-    for session in record["sessions"]:
-        if not isinstance(session, dict) or not _is_time(
-            session.get("started")
-        ):
-            return f"one of its sessions is {_shown(session)}, without a start"
-        if not isinstance(session.get("gpu", {}), dict):
-            return f'its "gpu" is {_shown(session["gpu"])}, expected an object'
-    return None
-
-
-def _is_shape(value):
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(stored.is_count(side, least=1) for side in value)
-    )
-
-
-def _is_time(value):
-    try:
-        datetime.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def _said(value):
     """Returns the value of a setting for a message."""
     return "not given" if value == "" else value
-
-
-def _shown(value):
-    """Returns a value for a message, on one line and not long."""
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def versions():
@@ -473,4 +364,4 @@ def _writer(record):
     if not isinstance(recorded, dict):
         return "unknown"
     version = recorded.get("vae-trainer", "unknown")
-    return version if isinstance(version, str) else _shown(version)
+    return version if isinstance(version, str) else record_parts.shown(version)
