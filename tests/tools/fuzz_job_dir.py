@@ -218,13 +218,15 @@ class Fuzzer:
             optimizer=types.SimpleNamespace(moments=dict),
         )
 
-    def _model(self, config, image_shape, arithmetic=None):
+    def _model(self, config, image_shape, arithmetic=None, classes=0):
         del arithmetic  # Nothing here is computed from it.
         names = ("latent_dim", "precision", "mixed_precision", "beta")
         names += ("initial_units", "reconstruction_loss", "model")
-        key = image_shape, *(getattr(config, name) for name in names)
+        key = image_shape, classes, *(getattr(config, name) for name in names)
         if key not in self._models:
-            self._models[key] = build.build_vae(config, image_shape)
+            self._models[key] = build.build_vae(
+                config, image_shape, classes=classes
+            )
         return self._models[key]
 
     def _faults(self, command, outcome, before):

@@ -38,9 +38,14 @@ SMALL = {
 
 @pytest.fixture
 def handlers():
-    """The signal handlers before the test, which are put back."""
+    """The signal handlers at the start of the test; all are put back.
+
+    A program in the background of a shell ignores Ctrl-C, and what it starts
+    does so too. Nobody in front of a notebook has that.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield before
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield handlers_now()
     for number, handler in before.items():
         signal.signal(number, handler)
 

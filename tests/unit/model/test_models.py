@@ -19,11 +19,11 @@ from trainer.model.weights import variables_of, weights_of
 PAGE = ROOT / "docs" / "models.md"
 
 
-def built(model, shape, **settings):
+def built(model, shape, classes=0, **settings):
     # The maps of a hierarchy take most of them.
     units = 165 if model == "hierarchy" else 5
     config = TrainConfig(model=model, latent_dim=units, **settings)
-    return build_vae(config, shape)
+    return build_vae(config, shape, classes=classes)
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv", "hierarchy"])
@@ -138,14 +138,18 @@ def test_hidden_units_that_never_fire_are_counted():
 def test_the_examples_of_the_page_are_models(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 2
-    for number, block in enumerate(blocks):
+    given = ({}, {}, {"classes": 4, "condition": "labels"})
+    for number, (block, labels) in enumerate(zip(blocks, given, strict=True)):
         (tmp_path / f"example_{number}.py").write_text(block)
         for loss in ("mse", "bce", "logistic"):
             vae = built(
-                f"example_{number}:build", (12, 8, 3), reconstruction_loss=loss
+                f"example_{number}:build",
+                (12, 8, 3),
+                reconstruction_loss=loss,
+                **labels,
             )
-            assert vae.decode(tf.zeros([1, 5])).shape == (1, 12, 8, 3)
+            drawn = vae.sample(2, labels=[1, 3] if labels else None)
+            assert drawn.shape == (2, 12, 8, 3)
         del sys.modules[f"example_{number}"]
-    (small, _) = blocks
+    small = blocks[0]
     assert len(small.strip().splitlines()) <= 25

@@ -17,7 +17,10 @@ SLURM = ("slurm", "--job_dir=/shared/vae", "--venv=/shared/venv")
 
 def sent(*words):
     outcome = vae_submit(*words, *ENV, *MINE)
-    assert (outcome.exit_code, outcome.err) == (0, "")
+    warned = "WARNING: --kind=tfjob: " if "--kind=tfjob" in words else ""
+    assert outcome.exit_code == 0
+    assert outcome.err.startswith(warned)
+    assert outcome.err.count("\n") == bool(warned)
     assert "--model=my_models:build" in outcome.out
     return outcome.out
 
