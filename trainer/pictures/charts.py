@@ -104,9 +104,11 @@ def losses(rows, titles, scheme, size, *, whole=True):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(color=scheme.grid, lw=0.7)
-        # A fixed place: looking for the best one takes time, and warns of it.
+        # Matplotlib's own search for a place takes time, and warns of it.
         legend = axes.legend(
-            loc="upper right", frameon=False, labelcolor=scheme.ink
+            loc="upper right" if _end_below(axes) else "lower right",
+            frameon=False,
+            labelcolor=scheme.ink,
         )
         # The names of splits are from a file: they may be long, or look like
         # a formula.
@@ -114,6 +116,12 @@ def losses(rows, titles, scheme, size, *, whole=True):
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
+
+
+def _end_below(axes):
+    """Whether all lines end in the lower half of a chart."""
+    middle = sum(axes.get_ylim()) / 2
+    return all(line.get_ydata()[-1] < middle for line in axes.get_lines())
 
 
 def curves(series, scheme, size, across):

@@ -55,6 +55,18 @@ def test_the_name_of_a_split_can_be_anything(name):
     assert has_color(drawn, charts.PAPER.held_out).any()
 
 
+@pytest.mark.parametrize(
+    ("values", "is_above"), [((3, 1, 1), True), ((1, 1, 3), False)]
+)
+def test_the_legend_covers_no_end_of_a_curve(values, is_above):
+    rows = [row("test", step, value) for step, value in enumerate(values)]
+    figure = charts.losses(rows, charts.LOSSES, charts.PAPER, (12, 3.6))
+    charts.to_pixels(figure)
+    axes = figure.axes[0]
+    legend = axes.get_legend().get_window_extent()
+    assert (legend.y0 > axes.bbox.y0 + axes.bbox.height / 2) == is_above
+
+
 def bars(kl):
     """Returns where the bars are: bool of shape (height, width), cropped."""
     figure = charts.kl_of_units(kl, charts.PAPER, SIZE)
