@@ -1,5 +1,6 @@
 """Files that anyone may have changed: read with a limit, and with doubt."""
 
+import datetime
 import errno
 import json
 import os
@@ -137,3 +138,12 @@ def is_count(value, least=0):
 def is_number(value):
     """Whether a JSON value is a number that a float can hold."""
     return type(value) is float or (type(value) is int and abs(value) <= _MOST)
+
+
+def is_time(value):
+    """Whether a JSON value is a moment in the format of ISO 8601."""
+    try:
+        datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True

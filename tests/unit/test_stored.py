@@ -95,3 +95,9 @@ def test_what_is_no_count(value):
 @pytest.mark.parametrize("value", [True, "1", None, 2**63, 10**400, [1]])
 def test_what_is_no_number(value):
     assert not stored.is_number(value)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, 2, "noon", [1]])
+def test_what_is_no_time(value):
+    assert not stored.is_time(value)
+    assert stored.is_time("2026-11-30T21:00:00+00:00")

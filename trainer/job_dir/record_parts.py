@@ -1,6 +1,5 @@
 """The parts of `config.json`, and what may be wrong with each."""
 
-import datetime
 import re
 
 from trainer import stored
@@ -129,7 +128,9 @@ def _of_classes(classes):
 
 
 def _of_session(session):
-    if not isinstance(session, dict) or not _is_time(session.get("started")):
+    if not isinstance(session, dict) or not stored.is_time(
+        session.get("started")
+    ):
         return f"one of its sessions is {shown(session)}, without a start"
     if not isinstance(session.get("gpu", {}), dict):
         return f'its "gpu" is {shown(session["gpu"])}, expected an object'
@@ -146,11 +147,3 @@ def _is_shape(value):
         and len(value) == 3
         and all(stored.is_count(side, least=1) for side in value)
     )
-
-
-def _is_time(value):
-    try:
-        datetime.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -1,7 +1,6 @@
 """How much of a job's time made progress: what `goodput.json` says of it."""
 
 import dataclasses
-import datetime
 
 from trainer import stored
 from trainer.tracking.clock import KINDS
@@ -153,7 +152,7 @@ def _session(value):
             for name in ("number", "first_step", "last_step")
         )
         or value["end"] not in (None, *ENDS)
-        or not _is_time(value["started"])
+        or not stored.is_time(value["started"])
         or not isinstance(seconds, dict)
         or seconds.keys() != KINDS.keys()
         # Neither NaN nor infinity is in a range.
@@ -164,11 +163,3 @@ def _session(value):
     ):
         raise stored.UnreadableError("has a session that cannot have been")
     return SessionTime(**value)
-
-
-def _is_time(value):
-    try:
-        datetime.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True
