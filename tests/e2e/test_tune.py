@@ -11,8 +11,6 @@ from tests.tools.deadline import wait_until
 from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
 
-pytest.importorskip("optuna")
-
 
 def start(folder):
     return subprocess.Popen(
