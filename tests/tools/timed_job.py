@@ -15,14 +15,12 @@ import types
 from trainer import loop
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.schedule import Period, Periods
-from trainer.tracking import goodput
 from trainer.tracking.clock import Clock, process_age
 from trainer.tracking.ledger import Ledger
 
 LAST, EPOCH, STEPS_PER_CALL = 40, 10, 2
 STEP_SECONDS, DATA_SECONDS, TRACING_SECONDS = 0.02, 0.01, 0.3
 START_SECONDS, EVALUATION_SECONDS, SAVE_SECONDS = 0.2, 0.1, 0.05
-WRITE_SECONDS = 0.05
 
 
 class Calls:
@@ -59,7 +57,6 @@ def write_row(path, moment):
 
 
 def main(folder, first_step):
-    goodput.WRITE_SECONDS = WRITE_SECONDS
     clock = Clock(process_age())
     time.sleep(START_SECONDS)
     sessions = folder / "sessions"

@@ -53,6 +53,10 @@ class Clock:
             found[self._kinds[-1]] += time.perf_counter() - self._since
         return found
 
+    def total(self):
+        """Returns the seconds up to now, of all kinds."""
+        return sum(self.seconds().values())
+
     def become(self, kind):
         """From now on, what no block is for is of a kind."""
         with self._lock:

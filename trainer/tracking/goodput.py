@@ -5,8 +5,10 @@ import dataclasses
 from trainer import stored
 from trainer.tracking.clock import KINDS
 
-# How often it is written: `ledger.py`.
-WRITE_SECONDS = 10.0
+# When it is written again: after this share of the session's seconds, so that
+# a kill loses no more of them, within these limits.
+_WRITE_SHARE = 0.01
+_LEAST_WRITE_SECONDS, _MOST_WRITE_SECONDS = 0.1, 10.0
 FORMAT = 1
 ENDS = ("finished", "interrupted", "failed")
 # Of all seconds: less is not worth a word.
@@ -86,12 +88,23 @@ class Goodput:
         return text
 
 
+def write_seconds(age):
+    """Returns after how many seconds a session is to be written down again.
+
+    Args:
+        age: float, for how many seconds the session has run.
+    """
+    wanted = max(_WRITE_SHARE * age, _LEAST_WRITE_SECONDS)
+    return min(wanted, _MOST_WRITE_SECONDS)
+
+
 def unknown_tail(killed):
     """Returns the sentence on what is not known of killed sessions."""
     return (
         f"{killed} session{'s were' if killed > 1 else ' was'} killed, and "
-        f"the last seconds before that ({WRITE_SECONDS:.0f} at most, plus "
-        "what was not sent to a bucket yet) are not known."
+        f"the last {_WRITE_SHARE:.0%} of the time before that "
+        f"({_MOST_WRITE_SECONDS:.0f} s at most, plus what was not sent to a "
+        "bucket yet) is not known."
     )
 
 

@@ -1,8 +1,8 @@
 """Writes down where the time of a job goes, as long as it runs.
 
-A killed process writes no end. So `goodput.json` is written anew every few
-seconds, and before each checkpoint becomes visible: what a session did after
-that is not known, and not guessed.
+A killed process writes no end. So `goodput.json` is written anew whenever the
+session is one hundredth older, and before each checkpoint becomes visible:
+what a session did after that is not known, and not guessed.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ class Ledger:
             self.write()
 
     def _work(self):
-        while not self._closed.wait(goodput.WRITE_SECONDS):
+        while not self._closed.wait(goodput.write_seconds(self._clock.total())):
             try:
                 self.write()
             except Exception as error:

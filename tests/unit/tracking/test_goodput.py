@@ -82,6 +82,13 @@ def test_what_a_call_measured_wrongly_takes_from_no_other_kind(now):
     assert (found["data"], found["training"], found["tracing"]) == (5, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0, 0.1), (10, 0.1), (60, 0.6), (10**6, 10)]
+)
+def test_a_kill_loses_a_hundredth_of_a_session_at_most(age, seconds):
+    assert goodput.write_seconds(age) == pytest.approx(seconds)
+
+
 def run_killed(folder, first_step, kill_at):
     """Runs a timed job; returns how old it was at what. It is killed at a step.
 
@@ -141,7 +148,7 @@ def test_the_table_of_a_killed_job_is_that_of_the_clock(tmp_path):
     sentence = found.sentence()
     assert sentence.startswith(f"Goodput {found.share:.0%}: ")
     assert "in 2 sessions" in sentence
-    assert "1 session was killed, and the last seconds before" in sentence
+    assert "1 session was killed, and the last 1% of the time" in sentence
 
 
 def test_a_job_says_where_its_time_went(finished_job):
