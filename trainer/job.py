@@ -6,41 +6,34 @@ import time
 
 from trainer import (
     __version__,
-    files,
     hang,
-    stored,
+    job_end,
+    job_start,
     training as training_lib,
 )
 from trainer.data import classes, sources
 from trainer.distributed import bfloat16, devices, peers as peers_lib, secret
 from trainer.errors import (
-    ConfigError,
     DataError,
     InterruptedJobError,
-    JobDirError,
     PeerLostError,
 )
-from trainer.evaluation.held_out import has_collapsed
 from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
 from trainer.job_dir.checkpoint_writer import publish
 from trainer.job_dir.open import open_to_write
 from trainer.model import (
-    averages,
     build as build_lib,
-    export,
     initial_weights,
     priors,
 )
 from trainer.model.weights import variables_of
-from trainer.patience import Patience, losses_of
-from trainer.pictures import picture_files
 from trainer.result import Result
 from trainer.runtime import platform
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 from trainer.schedule import Schedule
-from trainer.tracking import projector, rows, run_cards
+from trainer.tracking import run_cards
 from trainer.tracking.clock import Clock
 from trainer.tracking.exporter import Exporter, served
 from trainer.tracking.ledger import Ledger
@@ -117,12 +110,12 @@ def _lead(session):
         served(exporter, config),
         open_to_write(config, console, session.stop) as job,
     ):
-        start, damaged = _find_start(job, config)
-        losses = _losses_before(job, start)
+        start, damaged = job_start.find(job, config)
+        losses = job_start.losses_before(job, start)
         initial = None
         if start.variables is None:
             initial = initial_weights.read(job, config, console, session.stop)
-        finished = _is_finished(job, config, start, losses)
+        finished = job_start.is_finished(job, config, start, losses)
         session.tell(
             "start",
             {
@@ -175,7 +168,7 @@ def _lead(session):
                 with session.clock.over("checkpoints"):
                     recorder.wait()
             with watchdog.over("drawing and exporting"):
-                return _finish(
+                return job_end.finish(
                     session, job, training, recorder, ledger, started
                 )
 
@@ -371,103 +364,3 @@ def _fingerprint(model, data, jit_compile, cluster):
         "jit_compile": jit_compile,
         "devices": cluster.describe(),
     }
-
-
-def _find_start(job, config):
-    """Returns the checkpoint to start from, and the newer ones.
-
-    It is that of step 0 for a new job. The newer ones are damaged: a dict of
-    what is wrong, by step.
-    """
-    nothing = Checkpoint(step=0, due=(), test_loss=None, variables=None)
-    if config.resume == "never" and not job.is_empty():
-        raise ConfigError(
-            f"--resume=never, but {job.location} is not empty; give another "
-            "--job_dir, or --resume=auto to go on with it."
-        )
-    job.check_folders()
-    initial_weights.refuse_itself(config)
-    if not job.exists:
-        steps = checkpoint_lib.list_steps(job)
-        if steps:
-            raise JobDirError(
-                f"{job.location} holds checkpoints of steps "
-                f"{', '.join(map(str, steps))} but no config.json to say what "
-                "they are of; restore it, or give another --job_dir."
-            )
-        # The job would write its own in their place.
-        for path in (job.metrics_path, job.finished_path):
-            if stored.is_there(path):
-                raise JobDirError(
-                    f"{job.location} holds {path.name} but no config.json to "
-                    "say what it is of; restore it, or give another --job_dir."
-                )
-        if config.resume == "must":
-            raise ConfigError(
-                f"--resume=must, but {job.location} holds no job; check "
-                "--job_dir, or use --resume=auto to start one."
-            )
-        return nothing, {}
-    sources.check_folder(config, job.check_settings(config))
-    start, damaged = checkpoint_lib.find_newest(job)
-    if start is None:
-        rows.read_rows(job.metrics_path)
-        return nothing, {}
-    steps = [s for s in checkpoint_lib.list_steps(job) if s <= start.step]
-    # Before anything is written that would rest on these rows.
-    rows.check_rows(job, start, checkpoint_lib.test_losses(job, steps))
-    return start, damaged
-
-
-def _losses_before(job, start):
-    """Returns [epoch, loss] of the evaluations that belong to a checkpoint."""
-    if not start.step:
-        return []
-    recorded = rows.read_rows(job.metrics_path)
-    return losses_of(rows.rows_until(recorded, start.step, bool(start.due)))
-
-
-def _is_finished(job, config, start, losses):
-    if job.finished() is None or start.due:
-        return False
-    schedule = Schedule.of(config, job.of_data("train_examples"))
-    patience = Patience(config.patience_epochs, losses)
-    return start.step >= schedule.total_steps or patience.is_over
-
-
-def _finish(session, job, training, recorder, ledger, started):
-    """Draws the pictures, exports the model and records the end of a job."""
-    config, console, stop = session.config, session.console, session.stop
-    vae, data = training.vae, training.data
-    console.line("Drawing the pictures.")
-    session.clock.become("pictures")
-    # Nothing is saved any more: the model is what is drawn and exported.
-    averages.settle(vae, training.optimizer)
-    picture_files.save_plots(job, vae, config, data, recorder.rows, stop)
-    labels = classes.given(config, data.test_labels)
-    projector.save(job.logs / data.held_out, vae, data, console, stop, labels)
-    stop.check()
-    export.save_models(vae, job.export)
-    if note := export.left_out(vae):
-        console.line(note)
-    if platform.wants_model(job.location):
-        export.save_model_for_vertex(vae, job.model)
-    evaluations = [row for row in recorder.rows if row["split"] != "train"]
-    result = Result(
-        step=evaluations[-1]["step"],
-        test_metrics=evaluations[-1],
-        collapsed=has_collapsed(evaluations[-1], config.latent_dim),
-        seconds=time.monotonic() - started,
-        checkpoint_blocked_seconds=recorder.blocked_seconds,
-    )
-    run_cards.write_end(job, data.held_out)
-    # What says that a job is finished is the last that it writes.
-    ledger.close("finished")
-    files.write_json(job.finished_path, dataclasses.asdict(result))
-    console.line(
-        f"Finished at step {result.step} after {result.seconds:.0f} s. "
-        f"Pictures: {job.location}/plots  Curves: tensorboard --logdir "
-        f"{job.location}/logs"
-    )
-    console.line(ledger.now().sentence())
-    return result

@@ -25,6 +25,7 @@ ROOMS = (
     "doctor",
     "in_process",
     "job",
+    "job_start job_end",
     "hang",
     "training",
     "loop",
