@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from trainer.declaration import MOST
 from trainer.errors import ConfigError
+from trainer.settings.declaration import MOST
 
 
 @dataclasses.dataclass(frozen=True)

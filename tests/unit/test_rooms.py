@@ -38,8 +38,8 @@ ROOMS = (
     "job_dir",
     "job_dir.bucket",
     "runtime",
-    "config contradictions declaration model_flags named_datasets patience "
-    "schedule errors files places result stored randomness arithmetic",
+    "config settings model_flags named_datasets patience schedule errors files "
+    "places result stored randomness arithmetic",
 )
 LEVELS = {
     f"trainer.{name}": level

@@ -4,7 +4,7 @@ import contextlib
 import random
 import threading
 
-from trainer import arithmetic as arithmetic_lib, contradictions
+from trainer import arithmetic as arithmetic_lib
 from trainer.errors import ConfigError
 from trainer.model import (
     architectures,
@@ -15,6 +15,7 @@ from trainer.model import (
     users_code,
 )
 from trainer.model.vae import VAE
+from trainer.settings import contradictions
 
 
 def find_model(config):

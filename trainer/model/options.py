@@ -13,10 +13,10 @@ import dataclasses
 import inspect
 import typing
 
-from trainer.declaration import check_value
 from trainer.errors import ConfigError
 from trainer.model import users_code
 from trainer.model_flags import split_options
+from trainer.settings.declaration import check_value
 
 # What the trainer gives to every build function, and what to those that take
 # it.

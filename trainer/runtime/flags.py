@@ -11,9 +11,9 @@ from absl import flags as absl_flags
 
 from trainer import __version__
 from trainer.config import TrainConfig
-from trainer.declaration import GROUPS, check_value
 from trainer.errors import ConfigError
 from trainer.runtime import platform
+from trainer.settings.declaration import GROUPS, check_value
 
 # The last are what is left of bytes that are no UTF-8.
 _NOT_IN_A_LINE = re.compile("[\n\r\ud800-\udfff]")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import trainer
 from trainer.commands import evaluate, export, gallery, generate
 from trainer.config import TrainConfig
-from trainer.declaration import MOST
 from trainer.errors import ConfigError
 from trainer.runtime import flags as flags_lib
 from trainer.runtime.flags import expand_flags, flag_file, parse_flags
+from trainer.settings.declaration import MOST
 
 CONFIGS = sorted(
     (pathlib.Path(__file__).parents[3] / "configs").rglob("*.flags")
@@ -195,14 +195,14 @@ def test_help_has_what_people_use_first_and_then_the_rest_by_group(capsys):
         "job_dir",
         "dataset",
         "data_dir",
-        "epochs",
-        "batch_size",
         "model",
         "latent_dim",
         "reconstruction_loss",
         "beta",
-        "learning_rate",
         "seed",
+        "epochs",
+        "batch_size",
+        "learning_rate",
     ]
     assert list(found["Other"]) == [
         "--flagfile=FILE",

@@ -2,9 +2,7 @@
 
 from trainer.errors import ConfigError
 from trainer.model_flags import BUILT_IN, CONDITIONAL
-
-# Of a VampPrior, as in the experiments of Tomczak & Welling 2018.
-PRIOR_COMPONENTS = 500
+from trainer.settings.model import PRIOR_COMPONENTS
 
 
 def conditional_models():

@@ -26,6 +26,11 @@ GROUPS = (
 _TYPES = (bool, int, float, str)
 # What an int of TensorFlow holds.
 MOST = 2**63 - 1
+# Of a shape in TensorFlow's operations for random numbers, and of a count of
+# steps in one call: an int32.
+MOST_IN_SHAPE = 2**31 - 1
+# Why no search may tune a setting that makes the loss another one.
+OTHER_LOSS = "trials could not be compared by their test loss"
 
 
 def setting(
