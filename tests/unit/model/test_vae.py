@@ -309,16 +309,18 @@ def test_images_that_fit_cannot_learn_from_are_refused(way, bad):
 
 
 def test_a_model_that_refused_images_learns_from_others():
-    vae = VAE(build_encoder(2), build_decoder(2))
-    vae.compile(optimizer="adam")
-    good = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
-    for bad in (good.astype(np.uint8), np.repeat(good, 3, axis=3), 255 * good):
+    vae = small_vae()
+    for bad in (
+        GOOD.astype(np.uint8),
+        np.repeat(GOOD, 3, axis=3),
+        255 * GOOD,
+    ):
         for call in (vae.fit, vae.evaluate):
             with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
                 call(bad, verbose=0)
-    assert np.isfinite(vae.evaluate(good, verbose=0)).all()
-    (loss,) = vae.fit(good, verbose=0).history["total_loss"]
-    assert 0 < loss < 784
+    assert np.isfinite(vae.evaluate(GOOD, verbose=0)).all()
+    (loss,) = vae.fit(GOOD, verbose=0).history["total_loss"]
+    assert 0 < loss < SIDE * SIDE
 
 
 @pytest.mark.parametrize("way", WAYS)
