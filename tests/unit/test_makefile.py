@@ -60,7 +60,7 @@ def test_a_target_installs_what_it_needs_once(
     commands = make("--dry-run", target)
     # What happens, how much is downloaded, and for how long.
     assert re.match(
-        rf"python3 requirements/install\.py \.venv {installed} "
+        rf"\S+ requirements/install\.py \.venv {installed} "
         r'".+: a download of .+ GB, .+ GB in .+, about \d minutes"\n',
         commands,
     )
