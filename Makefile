@@ -37,24 +37,36 @@ help:
 	@echo 'ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image, image-test and requirements.'
 
 # Of each file that is installed the SHA-256 is known, and the package itself
-# brings nothing along.
+# brings nothing along. pip shows how far it is.
 define install
-	@echo '$(1)'
+	@$(PYTHON) -c "$$CHECK_PYTHON"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check \
 		--require-hashes --requirement requirements/build.txt
 	$(BIN)/python -m pip install --disable-pip-version-check \
-		--require-hashes --requirement $(2)
+		--require-hashes --requirement $(1)
 	$(BIN)/python -m pip install --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
 endef
 
+# The versions are those of setup.py.
+define CHECK_PYTHON
+import sys
+if not (3, 10) <= sys.version_info[:2] < (3, 14):
+    sys.exit('This is Python %d.%d, but the trainer wants 3.10 to 3.13; name '
+             'one of them, for instance: make train PYTHON=python3.11'
+             % sys.version_info[:2])
+endef
+export CHECK_PYTHON
+
 $(TO_RUN): setup.py requirements/run.txt
-	$(call install,Installing TensorFlow and the trainer in $(VENV): 2.5 GB and about 2 minutes.,requirements/run.txt)
+	@echo 'Installing TensorFlow and the trainer: a download of 0.7 GB, 2.5 GB in $(VENV), about 2 minutes.'
+	$(call install,requirements/run.txt)
 	@touch $@
 
 $(TO_DEVELOP): setup.py requirements/dev.txt
-	$(call install,Installing TensorFlow with the trainer and all that tests need in $(VENV): 3.1 GB and about 3 minutes.,requirements/dev.txt)
+	@echo 'Installing TensorFlow, the trainer and all that tests need: a download of 0.9 GB, 3.1 GB in $(VENV), about 3 minutes.'
+	$(call install,requirements/dev.txt)
 	@touch $(TO_RUN) $@
 
 train: $(TO_RUN)

@@ -6,7 +6,7 @@ import sys
 
 from trainer.distributed import topology as topology_lib
 from trainer.runtime import flags, gpu_environment, platform
-from trainer.runtime.command import quiet_tensorflow, run_command
+from trainer.runtime.command import loading_tensorflow, run_command
 from trainer.runtime.console import Console
 
 
@@ -33,7 +33,9 @@ def main():
             clock=Clock(process_age()),
         )
 
-    exit_code = run_command(_parse, train, load=_load, make_console=_console)
+    exit_code = run_command(
+        _parse, train, load=_load, make_console=_console, is_job=True
+    )
     # All files are closed by now. Python's own end would free what is kept,
     # and wait for its threads; TensorFlow would wait for the peers, which have
     # left as well.
@@ -67,7 +69,7 @@ def _model_help(given):
     """Yields what `--help` says of the options of a model that was named."""
     if given["model"].present:
         name = given["model"].value
-        with quiet_tensorflow():
+        with loading_tensorflow(Console()):
             from trainer.model import architectures, options
 
             architecture = architectures.find(name)

@@ -10,6 +10,7 @@ from tests.tools import deadline
 from tests.tools.commands import run_command
 from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL
+from trainer.runtime.command import LOADING
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +44,15 @@ def start(keras_home):
 
 @pytest.fixture(scope="session")
 def run(start):
-    """Runs a job to its end; returns (exit code, stdout, stderr)."""
+    """Runs a job to its end; returns (exit code, stdout, stderr).
+
+    What is said while TensorFlow loads is left out.
+    """
 
     def run(*flags, **settings):
         process = start(*flags, **settings)
         out, err = process.communicate(timeout=deadline.SECONDS)
-        return process.returncode, out, err
+        return process.returncode, out, err.removeprefix(f"{LOADING}\n")
 
     return run
 

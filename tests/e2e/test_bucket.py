@@ -15,6 +15,7 @@ from tests.tools.small_jobs import SMALL, wait_for
 from tests.tools.soak import differences
 from trainer.job_dir.bucket.claim import STALE_SECONDS
 from trainer.model.weights import variables_of
+from trainer.runtime.command import LOADING
 
 TWO_EPOCHS = (*SMALL, "--epochs=2")
 IMPATIENT = "--storage_timeout_seconds=3"
@@ -189,8 +190,9 @@ def test_an_outage_exits_75_and_the_next_start_sends_the_rest(
     server.outage(True)
     _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75, err
-    assert "Not everything is in gs://bucket/job" in err
-    assert err.count("\n") == 1
+    loading, last = err.splitlines()
+    assert loading == LOADING
+    assert "Not everything is in gs://bucket/job" in last
     server.outage(False)
     code, out, err = run_there(*TWO_EPOCHS)
     assert (code, err) == (0, "")

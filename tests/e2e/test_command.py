@@ -12,6 +12,7 @@ import pytest
 from tests.tools import deadline
 from tests.tools.project import ROOT
 from tests.tools.small_jobs import SMALL, wait_for
+from trainer.runtime.command import LOADING
 
 
 def test_a_job_that_has_finished_is_resumed_for_more_and_then_has_finished(
@@ -213,8 +214,9 @@ def test_a_signal_saves_and_exits_75(
     _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75
     name = signal.Signals(number).name
-    assert err.startswith(f"Interrupted by {name}: everything is saved")
-    assert err.count("\n") == 1
+    loading, last = err.splitlines()
+    assert loading == LOADING
+    assert last.startswith(f"Interrupted by {name}: everything is saved")
     step = int(err.split("at step ")[1].split(";")[0])
     # At once: not when an epoch or all of them have ended.
     assert step < 500 * 20

@@ -14,6 +14,7 @@ from tests.tools import deadline
 from tests.tools.deadline import wait_until
 from tests.tools.small_jobs import SMALL, wait_for
 from tests.tools.soak import differences
+from trainer.runtime.command import LOADING
 
 
 @pytest.fixture
@@ -228,7 +229,8 @@ def test_a_closed_terminal_saves_a_job_whose_reader_has_gone(start, job_dir):
     wait_until(lambda: checkpoints.is_dir() and any(checkpoints.iterdir()))
     shutil.rmtree(job_dir / "logs")
     process.send_signal(signal.SIGHUP)
-    *warnings, last = process.stderr.read().splitlines()
+    loading, *warnings, last = process.stderr.read().splitlines()
+    assert loading == LOADING
     assert process.wait(deadline.SECONDS) == 75
     assert re.fullmatch(
         r"Interrupted by SIGHUP: everything is saved at step \d+; run the same "

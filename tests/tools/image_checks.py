@@ -24,6 +24,7 @@ import pytest
 import trainer
 from tests.tools.project import copy_project
 from tests.tools.small_jobs import SMALL, wait_for
+from trainer.runtime.command import LOADING
 
 TOOLS = ("buildah", "podman", "runc", "debootstrap")
 IMAGE = "localhost/vae-trainer"
@@ -268,7 +269,7 @@ def run(start):
     def run(*flags, **settings):
         process = start(*flags, **settings)
         out, err = process.communicate(timeout=240)
-        return process.returncode, out, err
+        return process.returncode, out, err.removeprefix(f"{LOADING}\n")
 
     return run
 

@@ -67,7 +67,7 @@ def test_a_model_is_copied_to_where_the_image_looks_for_modules():
     packages = sysconfig.get_path(
         "purelib", "posix_venv", vars={"base": "/opt/venv"}
     ).replace(f"python{sysconfig.get_python_version()}", f"python{version}")
-    models = (ROOT / "docs" / "models.md").read_text()
+    models = (ROOT / "docs" / "own_models.md").read_text()
     (folder,) = re.findall(r"^ *COPY .* (/\S+)/$", models, re.MULTILINE)
     assert folder == packages
 

@@ -1,5 +1,6 @@
 """The pages are true: their links, flags, commands and the table of flags."""
 
+import datetime
 import re
 
 import pytest
@@ -7,12 +8,14 @@ import pytest
 from tests.tools import flags_page, pages
 from tests.tools.pages import PAGES, ROOT
 from tests.tools.submit_command import vae_submit
+from trainer import __version__
 from trainer.errors import ConfigError
 from trainer.runtime.flags import parse_flags
 from trainer.submit.command import ENGINES
 from trainer.submit.verbs import VERBS
 
 README_LINES, README_COLUMNS = 150, 120
+CHANGES = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 FILE = re.compile(r"(?:benchmarks|configs|deploy|docs|tests|trainer)/[\w./-]*")
 MODULE = re.compile(r"python -m ((?:benchmarks|tests|trainer)[\w.]*)")
 
@@ -86,6 +89,22 @@ def test_the_readme_is_short():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= README_LINES
     assert [line for line in lines if len(line) > README_COLUMNS] == []
+
+
+def test_the_changelog_has_its_form():
+    """https://keepachangelog.com/en/1.1.0"""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    _, unreleased, *released = re.split(r"^## ", text, flags=re.MULTILINE)
+    assert unreleased.startswith("Unreleased\n")
+    titles = [entry.splitlines()[0].split(" - ") for entry in released]
+    assert titles[0][0] == __version__
+    numbers = [tuple(map(int, title[0].split("."))) for title in titles]
+    assert numbers == sorted(set(numbers), reverse=True)
+    dates = [datetime.date.fromisoformat(date) for _, date in titles]
+    assert dates == sorted(dates, reverse=True)
+    for entry in (unreleased, *released):
+        kinds = re.findall(r"^### (.*)$", entry, re.MULTILINE)
+        assert kinds == [kind for kind in CHANGES if kind in kinds]
 
 
 @each_page

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_a_target_installs_what_it_needs_once(
     # Nothing comes with it, and nothing to build it.
     assert "--no-deps --no-build-isolation --editable .\n" in commands
     # A line first that says what happens, and for how long.
-    assert re.match(r"echo 'Installing .+ minutes\.'\n", commands)
+    assert re.match(
+        r"echo 'Installing .+: a download of .+ GB, .+ minutes\.'\n", commands
+    )
     assert "--quiet" not in commands
     (tmp_path / ".venv").mkdir()
     for stamp in re.findall(r"(?<=touch ).+", commands)[0].split():
@@ -76,3 +79,28 @@ def test_what_tests_need_is_enough_to_train(make, tmp_path):
     for stamp in stamps.split():
         (tmp_path / stamp).touch()
     assert "pip" not in make("--dry-run", "train")
+
+
+def test_another_python_is_refused_before_anything_is_made(make, tmp_path):
+    text = (ROOT / "setup.py").read_text()
+    limits = re.search(r'python_requires=">=3\.(\d+),<3\.(\d+)"', text)
+    least, too_new = map(int, limits.groups())
+    commands = make("--print-data-base", "--dry-run", "train")
+    assert f"(3, {least}) <= sys.version_info[:2] < (3, {too_new})" in commands
+    old = tmp_path / "python"
+    # It says that it is 3.9, whatever it is.
+    old.write_text(
+        f'#!/bin/sh\nshift\nexec {sys.executable} -c "import sys\n'
+        'sys.version_info = (3, 9)\n$1"\n'
+    )
+    old.chmod(0o755)
+    found = subprocess.run(
+        ["make", "train", f"PYTHON={old}"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode
+    assert "This is Python 3.9, but the trainer wants 3.10 to 3" in found.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -6,7 +6,7 @@ import sys
 from trainer import places
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, DataError
-from trainer.runtime.command import quiet_tensorflow, run_command
+from trainer.runtime.command import loading_tensorflow, run_command
 from trainer.runtime.flags import Flags, Usage
 
 _USAGE = Usage(
@@ -270,17 +270,17 @@ def _show(parsed, stop, console):
     ):
         console.line(line)
     if output:
-        _draw(source, promised, output, stop)
+        _draw(source, promised, output, stop, console)
         console.line(f"Pictures: {output}")
 
 
-def _draw(source, promised, output, stop):
+def _draw(source, promised, output, stop, console):
     """Draws a row of images for each class."""
     from trainer.data import examples
 
     images, names = examples.by_class(source, promised, _COLUMNS)
     stop.check()
-    with quiet_tensorflow():
+    with loading_tensorflow(console):
         from trainer.pictures import grids, named_rows, picture_files
     pixels = grids.tile(images, _COLUMNS)
     scale = max(1, _SHEET_SIDE // promised.image_shape[0])

@@ -7,7 +7,6 @@ import sys
 import time
 
 from trainer.distributed import topology as topology_lib
-from trainer.errors import TrainerError
 from trainer.runtime import flags, gpu_environment
 from trainer.runtime.command import run_command
 from trainer.runtime.flags import Usage
@@ -53,13 +52,7 @@ def _parse(arguments):
 
 
 def _load():
-    try:
-        from trainer.doctor import examination  # noqa: F401 - loaded quietly.
-    except ImportError as error:
-        raise TrainerError(
-            f"TensorFlow or what it needs cannot be imported ({error}); make a "
-            "new virtual environment and install vae-trainer in it."
-        ) from error
+    from trainer.doctor import examination  # noqa: F401 - loaded quietly.
 
 
 def _examine(parsed, stop, console):

@@ -38,7 +38,7 @@ def find_model(config):
         raise ConfigError(
             f"--condition=labels is for {contradictions.conditional_models()}, "
             f"but --model={config.model} does not take classes; see "
-            "docs/models.md, or leave --condition out."
+            "docs/own_models.md, or leave --condition out."
         )
     if config.condition == "none" and architecture.needs_classes:
         raise ConfigError(

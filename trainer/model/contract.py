@@ -4,7 +4,7 @@ A model is an encoder, a `keras.Model` from images to [z_mean, z_log_var], and
 a decoder, one from z to the parameters of pixels (`likelihoods`). With classes
 the first takes [images, labels] and the second [z, labels]. Each image is
 computed by itself, and each result is a function of weights and inputs alone:
-docs/models.md.
+docs/own_models.md.
 """
 
 import keras

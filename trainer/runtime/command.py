@@ -26,7 +26,10 @@ _CHATTER = re.compile(
 )
 
 
-def run_command(parse, body, *, load=None, make_console=None):
+LOADING = "Loading TensorFlow, which takes some seconds."
+
+
+def run_command(parse, body, *, load=None, make_console=None, is_job=False):
     """Runs a command; its arguments are those of this process.
 
     SIGTERM, SIGINT and SIGHUP are asked about with the `StopSignal` that
@@ -43,6 +46,7 @@ def run_command(parse, body, *, load=None, make_console=None):
             what `body` needs; None for a command that does not need it.
         make_console: function of what `parse` returned, for the `Console`;
             None for `Console()`.
+        is_job: as of `loading_tensorflow`.
 
     Returns:
         The exit code: 0 done, 2 wrong flags, 75 interrupted or something out
@@ -62,7 +66,7 @@ def run_command(parse, body, *, load=None, make_console=None):
             if make_console is not None:
                 outcome.console = make_console(parsed)
             if load is not None:
-                with quiet_tensorflow():
+                with loading_tensorflow(outcome.console, is_job):
                     load()
             stop.check()
             body(parsed, stop, outcome.console)
@@ -215,6 +219,33 @@ _OS_ERRORS = {
     errno.ETXTBSY: f"A program that runs is where a file should be; "
     f"{_OTHER_FILE}",
 }
+
+
+@contextlib.contextmanager
+def loading_tensorflow(console, is_job=False):
+    """Says that TensorFlow is loaded, in the block, where somebody waits.
+
+    Args:
+        console: a `Console`.
+        is_job: whether stderr is a log that is read; if not, it is said on a
+            terminal only.
+
+    Raises:
+        TrainerError: TensorFlow, or another package, cannot be imported.
+    """
+    if "tensorflow" not in sys.modules and (is_job or sys.stderr.isatty()):
+        console.notice(LOADING)
+    try:
+        with quiet_tensorflow():
+            yield
+    except ImportError as error:
+        # A module of this package that is not there is a defect.
+        if (error.name or "").partition(".")[0] == "trainer":
+            raise
+        raise TrainerError(
+            f"TensorFlow or what it needs cannot be imported ({error}); make a "
+            "new virtual environment and install vae-trainer in it."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ class ModelSettings:
     kl_warmup_epochs: float = setting(
         2.0,
         "time over which the weight of the KL divergence rises from 0 to "
-        "--beta; 0: none, which is the notebook's recipe, and collapses",
+        "--beta; 0: none, as in the notebook, which collapses",
         group="Model and objective",
         role="mathematics",
         not_tuned="",

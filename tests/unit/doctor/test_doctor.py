@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 
@@ -122,14 +121,6 @@ def test_wrong_flags_are_2_and_nothing_is_looked_at(capsys):
     outcome = run_command("vae-doctor", "--batch_size=0")
     assert (outcome.exit_code, outcome.out) == (2, "")
     assert "--batch_size=0 is too small" in outcome.err
-
-
-def test_tensorflow_cannot_be_imported(monkeypatch):
-    monkeypatch.setitem(sys.modules, "trainer.doctor.examination", None)
-    monkeypatch.delattr("trainer.doctor.examination", raising=False)
-    outcome = run_command("vae-doctor")
-    assert (outcome.exit_code, outcome.out) == (1, "")
-    assert outcome.err.startswith("ERROR: TensorFlow or what it needs cannot")
 
 
 def test_the_help_and_the_config_are_not_an_examination():

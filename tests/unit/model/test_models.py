@@ -1,4 +1,4 @@
-"""The built-in models, and those of docs/models.md."""
+"""The built-in models, and those of docs/own_models.md."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ from trainer.model.build import build_vae
 from trainer.model.hidden_units import HiddenUnits
 from trainer.model.weights import variables_of, weights_of
 
-PAGE = ROOT / "docs" / "models.md"
+PAGE = ROOT / "docs" / "own_models.md"
 
 
 def built(model, shape, classes=0, **settings):

@@ -224,6 +224,16 @@ def test_wrong_flags_are_said_before_anything_is_loaded(done, capsys):
     assert done == ["install", "retire"]
 
 
+def test_a_module_of_ours_that_cannot_be_imported_is_a_defect(done, capsys):
+    def load():
+        raise ImportError("no gone", name="trainer.gone")
+
+    assert run_command(lambda words: words, never, load=load) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last)")
+    assert "This is a defect of vae-trainer" in error
+
+
 PROGRAM = """
 import os, signal, sys, time
 from trainer.runtime.command import run_command
