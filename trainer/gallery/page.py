@@ -2,18 +2,17 @@
 
 import dataclasses
 
-from trainer import __version__
+from trainer import __version__, stored
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.gallery import tables, templates
-from trainer.pictures import charts, png
+from trainer.pictures import charts, kl_chart, png
 from trainer.pictures.album import CLASSES, GENERATED
 from trainer.schedule import Schedule
 from trainer.tracking import run_cards
 
 _TEMPLATES = templates.environment()
 _LOSS_INCHES = (3.0, 2.6)
-_KL_INCHES = (8.75, 2.2)
 _OF_WHICH_ROW = ("step", "epoch", "split")
 _PICTURES = {
     GENERATED: (
@@ -211,10 +210,9 @@ def _kl_of_units(evaluation):
     if not _are_numbers(values):
         return None
     return {
-        "alt": f"Bars for {len(values):,} latent units, from "
-        f"{max(values):.3g} down to {min(values):.3g} nats.",
+        "alt": f"{kl_chart.share_out(values).sentence()}.",
         **_by_scheme(
-            lambda scheme: charts.kl_of_units(values, scheme, _KL_INCHES)
+            lambda scheme: kl_chart.draw(values, scheme, of="the test set")
         ),
     }
 
@@ -223,7 +221,7 @@ def _are_numbers(values):
     return (
         isinstance(values, list)
         and bool(values)
-        and all(isinstance(value, (int, float)) for value in values)
+        and all(map(stored.is_number, values))
     )
 
 

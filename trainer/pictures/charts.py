@@ -1,4 +1,4 @@
-"""Charts: losses over steps, and the KL divergence of each latent unit."""
+"""Charts of curves over steps; what all charts share."""
 
 import dataclasses
 import io
@@ -17,8 +17,6 @@ LOSSES = {
 _PIXELS_PER_INCH = 100
 # A line of more points is dense enough, and one point alone has no line.
 _MOST_MARKERS = 40
-# Narrower bars, in points of 1/72 inch, leave no room for a gap.
-_LEAST_BAR_WITH_GAP = 2.5
 # Of the range, above the greatest value.
 _ROOM_ABOVE = 0.15
 
@@ -31,6 +29,7 @@ class Scheme:
     grid: str
     train: str
     held_out: str
+    soft: str
     background: str = "none"
     many: tuple[str, ...] = ()
 
@@ -42,6 +41,7 @@ SCHEMES = {
         "#e4e3dd",
         "#2a78d6",
         "#d95926",
+        "#b9b8b0",
         many=(
             "#2a78d6", "#d95926", "#14866d", "#9b4dca",
             "#b07d00", "#c2366b", "#56707d", "#5f8a1f",
@@ -52,6 +52,7 @@ SCHEMES = {
         "#34342f",
         "#3987e5",
         "#eb6834",
+        "#66655f",
         many=(
             "#5a9ff0", "#f0834f", "#3fc39b", "#c58be6",
             "#dcb13c", "#f0719f", "#9bb4c0", "#a3c95a",
@@ -79,10 +80,10 @@ def losses(rows, titles, scheme, size, *, whole=True):
     Returns:
         A `Figure`.
     """
-    figure = _figure(scheme, size)
+    figure = new_figure(scheme, size)
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
-        _style(axes, scheme)
+        style(axes, scheme)
         axes.set_title(title, color=scheme.ink)
         for split, color, width in (
             ("train", scheme.train, 0.9),
@@ -139,9 +140,9 @@ def curves(series, scheme, size, across):
     Returns:
         A `Figure`.
     """
-    figure = _figure(scheme, size)
+    figure = new_figure(scheme, size)
     axes = figure.subplots()
-    _style(axes, scheme)
+    style(axes, scheme)
     for points, number in series:
         turn, color = divmod(number, len(scheme.many))
         axes.plot(
@@ -160,37 +161,6 @@ def curves(series, scheme, size, across):
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(color=scheme.grid, lw=0.7)
-    return figure
-
-
-def kl_of_units(values, scheme, size, *, title=""):
-    """Draws the KL divergence of each latent unit, the greatest first.
-
-    Args:
-        values: floats, in nats.
-        scheme: a `Scheme`.
-        size: (width, height) in inches.
-        title: str, above it.
-
-    Returns:
-        A `Figure`.
-    """
-    figure = _figure(scheme, size)
-    axes = figure.subplots()
-    _style(axes, scheme)
-    values = sorted(values, reverse=True)
-    positions = np.arange(len(values)) + 1
-    if 72 * size[0] / len(values) >= _LEAST_BAR_WITH_GAP:
-        axes.bar(positions, values, width=0.8, color=scheme.train)
-    else:
-        edges = [0.5, *positions + 0.5]
-        axes.stairs(values, edges, fill=True, color=scheme.train)
-    axes.set_xlim(0.4, len(values) + 0.6)
-    axes.set_title(title, color=scheme.ink)
-    axes.set_xlabel("latent units, the greatest first", color=scheme.ink)
-    axes.set_ylabel("nats", color=scheme.ink)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.grid(color=scheme.grid, lw=0.7, axis="y")
     return figure
 
 
@@ -240,7 +210,8 @@ def limits(rows, name):
     return least - room / 2, most + room
 
 
-def _figure(scheme, size):
+def new_figure(scheme, size):
+    """Returns an empty `Figure` of a size in inches."""
     return Figure(
         figsize=size,
         dpi=_PIXELS_PER_INCH,
@@ -249,7 +220,8 @@ def _figure(scheme, size):
     )
 
 
-def _style(axes, scheme):
+def style(axes, scheme):
+    """Gives axes the colours of a scheme, and no frame."""
     axes.set_facecolor("none")
     axes.set_axisbelow(True)
     axes.tick_params(colors=scheme.ink, labelsize=9, length=0)

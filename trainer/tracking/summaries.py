@@ -5,7 +5,7 @@ import threading
 
 from trainer import files
 from trainer.errors import JobDirError
-from trainer.pictures import charts
+from trainer.pictures import charts, kl_chart
 from trainer.tracking.rows import (
     last_held_out_step,
     read_rows,
@@ -31,7 +31,6 @@ CURVES = {
 GROUP_CURVES = {f"kl_group_{number}": "posterior" for number in (1, 2, 3)}
 _ALL_CURVES = CURVES | GROUP_CURVES
 _PICTURES = "pictures"
-_KL_INCHES = (4, 2.4)
 # Of what somebody deletes as often as it is written.
 _TRIES = 10
 
@@ -89,11 +88,11 @@ class Summaries:
             kl_of_units: float array of shape (latent_dim,), in nats.
         """
         step, nats, units = row["step"], kl_of_units.sum(), len(kl_of_units)
-        figure = charts.kl_of_units(
+        figure = kl_chart.draw(
             kl_of_units,
             charts.PAPER,
-            _KL_INCHES,
-            title=f"{nats:.2f} nats in {units} latent units",
+            title=f"{nats:.2f} nats in {units:,} latent units",
+            of=f"the {row['split']} set",
         )
         pixels = charts.to_pixels(figure)
         with self._lock:

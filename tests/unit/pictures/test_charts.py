@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from trainer.pictures import charts
@@ -17,6 +16,9 @@ def has_color(pixels, color):
 def row(split, step, value):
     losses = dict.fromkeys(charts.LOSSES, value)
     return {"split": split, "step": step, **losses}
+
+
+ROWS = [row("train", 1, 2.0), row("test", 1, 1.0)]
 
 
 def losses(rows, **settings):
@@ -67,33 +69,10 @@ def test_the_legend_covers_no_end_of_a_curve(values, is_above):
     assert (legend.y0 > axes.bbox.y0 + axes.bbox.height / 2) == is_above
 
 
-def bars(kl):
-    """Returns where the bars are: bool of shape (height, width), cropped."""
-    figure = charts.kl_of_units(kl, charts.PAPER, SIZE)
-    is_bar = has_color(charts.to_pixels(figure), charts.PAPER.train)
-    across = np.flatnonzero(is_bar.any(axis=0))
-    return is_bar[:, across[0] : across[-1] + 1]
-
-
-def test_the_bars_of_the_units_are_sorted_and_to_scale():
-    heights = [
-        np.median(bar.sum(axis=0)[bar.any(axis=0)])
-        for bar in np.array_split(bars([0.5, 4.0, 1.0, 2.0]), 4, axis=1)
-    ]
-    np.testing.assert_allclose(
-        np.divide(heights, heights[0]), [1, 0.5, 0.25, 0.125], atol=0.02
-    )
-
-
-def test_many_units_have_no_gaps_between_their_bars():
-    assert not bars([1.0] * 8).any(axis=0).all()
-    assert bars(np.linspace(1, 2, 200)).any(axis=0).all()
-
-
 @pytest.mark.parametrize("scheme", [*charts.SCHEMES.values(), charts.PAPER])
 def test_equal_charts_are_equal_bytes(scheme):
     first, second = (
-        charts.to_svg(charts.kl_of_units([1.0, 2.0], scheme, SIZE))
+        charts.to_svg(charts.losses(ROWS, charts.LOSSES, scheme, SIZE))
         for _ in range(2)
     )
     assert first == second
@@ -102,7 +81,7 @@ def test_equal_charts_are_equal_bytes(scheme):
 
 def test_a_chart_on_a_page_lets_its_background_through():
     page, paper = (
-        charts.to_svg(charts.kl_of_units([1.0], scheme, SIZE))
+        charts.to_svg(charts.losses(ROWS, charts.LOSSES, scheme, SIZE))
         for scheme in (charts.SCHEMES["light"], charts.PAPER)
     )
     assert b"#ffffff" not in page
