@@ -87,10 +87,9 @@ def _generate(parsed, stop, console):
         name = f"plots/{job.checkpoint(trained.step).name}"
         folder = output or job.root / name
         folder.mkdir(parents=True, exist_ok=True)
-        for picture, pixels in drawn.pictures.items():
-            path = folder / f"{picture}.{flags['format'].value}"
-            names = drawn.row_names.get(picture)
-            _save(path, pixels, names, trained.vae.image_shape)
+        contents = _contents(drawn, flags["format"].value, trained.config)
+        for file_name, content in contents:
+            files.write_atomically(folder / file_name, content)
             stop.check()
         if not output:
             publish_folder(job, folder)
@@ -145,29 +144,28 @@ def _label(text, trained):
     )
 
 
-def _save(path, pixels, names, image_shape):
-    """Saves a picture of an album, with the names of its rows if it has any."""
-    from trainer.pictures import album, grids, named_rows, picture_files
+def _contents(drawn, ending, config):
+    """Yields (name, bytes) of the file of each picture of an `Album`."""
+    from trainer.pictures import album, picture_files
 
-    picture = path.stem
-    is_large = picture == "manifold" or picture.startswith(album.GENERATED)
-    scale = 1 if is_large else picture_files.ROW_SCALE
-    if path.suffix == ".npy":
-        cells = grids.cells(pixels, *image_shape[:2])
-        _save_array(path, cells[..., 0] if cells.shape[-1] == 1 else cells)
-    elif names and picture in album.NAMED_FILES:
-        scale = max(scale, named_rows.scale_of(pixels))
-        named_rows.save(path, pixels, names, scale)
-    else:
-        picture_files.save_picture(path, pixels, scale)
+    for name, sheet in drawn.sheets.items():
+        if ending == "npy":
+            cells = sheet.cells
+            content = _npy(cells[..., 0] if cells.shape[-1] == 1 else cells)
+        else:
+            content = picture_files.draw(sheet, name, config).encode()
+        yield f"{name}.{ending}", content
+    if drawn.latent_map is not None and ending == "png":
+        content = picture_files.draw_map(drawn.latent_map).encode()
+        yield f"{album.LATENT_MAP}.png", content
 
 
-def _save_array(path, array):
+def _npy(array):
     import numpy as np
 
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
-    files.write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 if __name__ == "__main__":

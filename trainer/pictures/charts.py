@@ -1,7 +1,9 @@
 """Charts of curves over steps; what all charts share."""
 
+import contextlib
 import dataclasses
 import io
+import warnings
 
 import matplotlib
 import numpy as np
@@ -15,6 +17,8 @@ LOSSES = {
     "kl_loss": "KL divergence",
 }
 _PIXELS_PER_INCH = 100
+# Of the clouds of points in an SVG, whose other parts have no pixels.
+_POINTS_DPI = 200
 # A line of more points is dense enough, and one point alone has no line.
 _MOST_MARKERS = 40
 # Of the range, above the greatest value.
@@ -119,6 +123,22 @@ def losses(rows, titles, scheme, size, *, whole=True):
     return figure
 
 
+def caption(reconstruction_loss):
+    """Returns what a chart of losses shows, and in which units.
+
+    Args:
+        reconstruction_loss: str, as `--reconstruction_loss` has it.
+    """
+    unit = "nats, -log p(x | z)"
+    if reconstruction_loss == "mse":
+        unit = "squared error, summed over the values of an image"
+    return (
+        "Mean over images, by training step. Reconstruction loss: "
+        f"{unit}. KL divergence: nats. Total loss: their sum, with the KL at "
+        "its weight."
+    )
+
+
 def _end_below(axes):
     """Whether all lines end in the lower half of a chart."""
     middle = sum(axes.get_ylim()) / 2
@@ -168,20 +188,39 @@ def to_svg(figure):
     """Returns a `Figure` as the bytes of an SVG; equal charts, equal bytes."""
     content = io.BytesIO()
     # No date and no random names.
-    with matplotlib.rc_context({"svg.hashsalt": "charts"}):
-        figure.savefig(content, format="svg", metadata={"Date": None})
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "charts"}),
+        _boxes_for_unknown_characters(),
+    ):
+        figure.savefig(
+            content, format="svg", metadata={"Date": None}, dpi=_POINTS_DPI
+        )
     return content.getvalue()
 
 
-def to_pixels(figure):
-    """Returns a `Figure` that has a background as pixels, 100 an inch.
+def to_pixels(figure, scale=1):
+    """Returns a `Figure` that has a background as pixels.
+
+    Args:
+        figure: a `Figure`.
+        scale: int, how many hundred pixels an inch has.
 
     Returns:
         uint8 array of shape (height, width, 3).
     """
+    figure.set_dpi(scale * _PIXELS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _boxes_for_unknown_characters():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextlib.contextmanager
+def _boxes_for_unknown_characters():
+    """Keeps quiet where the font lacks a character of somebody's name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def points_of(rows, name, split):

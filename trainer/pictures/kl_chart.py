@@ -11,7 +11,7 @@ _MOST_BARS = 20
 # A unit with less has no bar of its own.
 _LEAST_NATS = 0.01
 _INCHES_ACROSS = 4.2
-_INCHES_A_BAR, _INCHES_BELOW, _INCHES_OF_TITLE = 0.25, 0.32, 0.22
+_INCHES_A_BAR, _INCHES_BELOW = 0.25, 0.32
 # Of the longest bar: where the bar of the others is cut, and the room for the
 # numbers behind the bars.
 _CUT, _ROOM = 1.2, 0.55
@@ -78,7 +78,7 @@ def share_out(values):
     )
 
 
-def draw(values, scheme, *, title="", of=""):
+def draw(values, scheme, *, of=""):
     """Draws the KL divergence of each latent unit, the greatest first.
 
     Units that say next to nothing share one bar, which is cut where it is
@@ -87,7 +87,6 @@ def draw(values, scheme, *, title="", of=""):
     Args:
         values: floats by latent unit, in nats; at least one.
         scheme: a `charts.Scheme`.
-        title: str, above it.
         of: str, what the values are the mean over.
 
     Returns:
@@ -102,7 +101,6 @@ def draw(values, scheme, *, title="", of=""):
     longest = max(shares.nats or nats) or 1.0
     lengths = [min(each, _CUT * longest) for each in nats]
     height = _INCHES_BELOW + _INCHES_A_BAR * len(nats)
-    height += _INCHES_OF_TITLE if title else 0
     figure = charts.new_figure(scheme, (_INCHES_ACROSS, height))
     axes = figure.subplots()
     charts.style(axes, scheme)
@@ -132,7 +130,6 @@ def draw(values, scheme, *, title="", of=""):
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(min(0, *lengths), (1 + _ROOM) * max(*lengths, longest))
     axes.set_xticks([])
-    axes.set_title(title, color=scheme.ink, fontsize=10)
     axes.set_xlabel(
         "KL divergence in nats" + (f", mean over {of}" if of else ""),
         color=scheme.ink,

@@ -8,7 +8,7 @@ TWO_HUNDRED = [0.0] * 100 + [3.0, 0.009, 1.5, 6.0] + [1e-5] * 96
 
 def bars(values, color):
     """The bars of a colour: the width of each in pixels, from the top."""
-    figure = kl_chart.draw(values, charts.PAPER, title="nats", of="a set")
+    figure = kl_chart.draw(values, charts.PAPER, of="a set")
     pixels = charts.to_pixels(figure)
     is_bar = (pixels == list(bytes.fromhex(color.strip("#")))).all(axis=2)
     widths = is_bar.sum(axis=1)
