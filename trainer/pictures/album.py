@@ -66,11 +66,7 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
         InterruptedJobError: the stop signal came.
     """
     vae = trained.vae
-    if temperature != 1 and grids.is_plane(vae):
-        raise ConfigError(
-            f"--temperature={temperature:g} is of draws from the prior, but "
-            "with two latent units the grid shows their plane; leave it out."
-        )
+    check_temperature(vae, temperature)
     images, labels = data.test_images, data.test_labels
     both = images, classes.given(trained.config, labels)
     draws = {
@@ -110,3 +106,20 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
             advance(1)
     found = drawn.pop(LATENT_MAP, None)
     return Album(drawn, left_out, found)
+
+
+def check_temperature(vae, temperature):
+    """Refuses a temperature of a grid that shows no draws.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        temperature: float.
+
+    Raises:
+        ConfigError: it is not 1, and the grid shows a plane.
+    """
+    if temperature != 1 and grids.is_plane(vae):
+        raise ConfigError(
+            f"--temperature={temperature:g} is of draws from the prior, but "
+            "with two latent units the grid shows their plane; leave it out."
+        )

@@ -99,7 +99,7 @@ class Draws:
         return [class_names[label] for label in self.labels[:: self.columns]]
 
 
-def draws(vae, rows, seed, temperature=1.0, label=None):
+def draws(vae, rows, seed, temperature=1.0, label=None, *, as_plane=True):
     """Returns the `Draws` of a grid of generated images.
 
     Of a model that takes labels there is a row for each class, the first 30
@@ -114,11 +114,13 @@ def draws(vae, rows, seed, temperature=1.0, label=None):
         temperature: float, of the draws: see `priors`.
         label: int, the class of all of them, of a model that takes labels;
             None for a row of each.
+        as_plane: whether a model with a plane shows that: see `is_plane`.
     """
+    if as_plane and is_plane(vae):
+        return Draws(grid_codes(vae, rows, seed), rows, is_plane=True)
     if not vae.classes or label is not None:
-        z = grid_codes(vae, rows, seed, temperature)
-        labels = None if label is None else np.full(len(z), label)
-        return Draws(z, rows, labels, is_plane(vae))
+        z = prior_codes(vae, rows * rows, seed, temperature)
+        return Draws(z, rows, None if label is None else np.full(len(z), label))
     of_classes = min(vae.classes, sheet.MOST_NAMED)
     z = prior_codes(vae, rows, seed, temperature)
     return Draws(
