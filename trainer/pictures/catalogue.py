@@ -8,6 +8,9 @@ import numpy as np
 from trainer.pictures import grids, latent_space
 from trainer.pictures.sheet import MOST_NAMED, Sheet
 
+_ERRORS = {"mse": "its squared error, summed over pixels"}
+_ERROR_IN_NATS = "its reconstruction loss in nats"
+
 
 def generated(vae, rows, seed, temperature=1.0, label=None, class_names=()):
     """Returns a `Sheet` of images that a model makes of its prior.
@@ -52,6 +55,9 @@ def generated(vae, rows, seed, temperature=1.0, label=None, class_names=()):
 def reconstructions(vae, images, labels=None, split="test"):
     """Returns a `Sheet` of images above their reconstructions.
 
+    Below these stands the loss of each, in the unit of the reconstruction
+    loss.
+
     Args:
         vae: a `trainer.model.vae.VAE`.
         images: uint8 array of shape (N, height, width, channels); the first
@@ -59,12 +65,17 @@ def reconstructions(vae, images, labels=None, split="test"):
         labels: integers of shape (N,), of a model that takes them.
         split: str, which images these are.
     """
+    loss = vae.likelihood.name
     return Sheet(
         grids.reconstruction_rows(vae, images, labels),
         vae.image_shape,
         "Reconstructions",
         f"Above: {split} images. Below: what the decoder makes of the mean of "
-        "their posterior.",
+        f"their posterior. Under each: {_ERRORS.get(loss, _ERROR_IN_NATS)}.",
+        notes=[
+            _number(error)
+            for error in grids.reconstruction_errors(vae, images, labels)
+        ],
     )
 
 
@@ -157,6 +168,12 @@ def of_classes(vae, images, labels, class_names, seed):
         f"in the class. {told}",
         [class_names[label] for label in np.unique(labels)],
     )
+
+
+def _number(loss):
+    """Returns a loss of one image in few digits."""
+    digits = 2 if abs(loss) < 100 else 1 if abs(loss) < 1000 else 0
+    return f"{loss:,.{digits}f}"
 
 
 def _given(vae, sentence):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from trainer import randomness
 from trainer.model import inference
@@ -161,6 +162,29 @@ def reconstruction_rows(vae, images, labels=None):
     of_originals = inference.some(labels, slice(COLUMNS))
     both = [originals, inference.reconstruct(vae, originals, of_originals)]
     return tile(np.concatenate(both), len(originals))
+
+
+def reconstruction_errors(vae, images, labels=None):
+    """Returns the reconstruction loss of the images of `reconstruction_rows`.
+
+    Rows of metrics have it of a draw from the posterior. This is that of the
+    posterior's mean, from which the picture is.
+
+    Args:
+        vae: as of `reconstruction_rows`.
+        images: as of `reconstruction_rows`.
+        labels: as of `reconstruction_rows`.
+
+    Returns:
+        float array of shape (columns,).
+    """
+    images = images[:COLUMNS]
+    labels = inference.some(labels, slice(COLUMNS))
+    z = tf.cast(
+        inference.encode(vae, images, labels), vae.decoder.compute_dtype
+    )
+    pixels = tf.cast(images, vae.encoder.variable_dtype) / 255
+    return vae.reconstruction_loss(pixels, z, labels).numpy()
 
 
 def interpolation_rows(vae, images, labels=None):

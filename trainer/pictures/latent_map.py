@@ -12,7 +12,7 @@ from trainer.pictures import charts, sheet
 _POINTS = 2000
 # Fewer are drawn larger.
 _FEW = 600
-_INCHES = 4.8
+_INCHES = 4.2
 _INCHES_A_NAME = 0.21
 # Okabe & Ito 2008, "Color universal design"; black is the ink of a scheme.
 _COLORS = (
@@ -120,13 +120,13 @@ def draw(found, scheme):
         scheme: a `charts.Scheme`.
 
     Returns:
-        A `Figure`, 4.8 inches wide.
+        A `Figure`, 4.2 inches wide.
     """
     classes = _classes(found, scheme)
     longest = max((len(name) for name, *_ in classes), default=0)
     columns = 3 if longest <= _LONG_NAME else 2
     lines = math.ceil(len(classes) / columns)
-    height = 0.96 * _INCHES + _INCHES_A_NAME * lines
+    height = _INCHES + _INCHES_A_NAME * lines
     figure = charts.new_figure(scheme, (_INCHES, height))
     axes = figure.subplots()
     charts.style(axes, scheme)

@@ -82,7 +82,7 @@ def test_each_of_30_classes_has_a_look_of_its_own(scheme):
 def test_a_map_has_a_legend_where_there_are_classes(classes, last):
     found = some_map(classes)
     figure = latent_map.draw(found, charts.PAPER)
-    assert charts.to_pixels(figure).shape[1] == 480
+    assert charts.to_pixels(figure).shape[1] == 420
     texts = [
         text.get_text() for each in figure.legends for text in each.get_texts()
     ]
