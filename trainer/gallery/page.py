@@ -45,13 +45,22 @@ def render(trained, *, rows, evaluation, data, album, goodput):
         goodput: the `Goodput` of the job; None if it is not known.
     """
     schedule = Schedule.of(trained.config, len(data.train_images))
+    later_sessions = goodput.sessions[1:] if goodput else ()
+    marks = charts.marks(
+        trained.config,
+        schedule,
+        rows,
+        [session.first_step for session in later_sessions],
+    )
     return _TEMPLATES.get_template("page.html.j2").render(
         location=trained.job.location,
         lead=_lead(trained, data, schedule),
         notices=list(_notices(trained, rows, schedule)),
         tiles=_tiles(trained, rows),
         metrics=list(_metrics(trained, rows, evaluation)),
-        losses=list(_losses(rows)),
+        losses=list(_losses(rows, marks)),
+        losses_text=f"{charts.caption(trained.config.reconstruction_loss)} "
+        f"{marks.sentence()}",
         kl_of_units=_kl_of_units(evaluation),
         latent_map=_latent_map(album.latent_map),
         pictures=list(_pictures(album)),
@@ -138,7 +147,7 @@ def _metrics(trained, rows, evaluation):
         yield tables.table("What vae-evaluate found", scalars)
 
 
-def _losses(rows):
+def _losses(rows, marks):
     split = charts.held_out(rows)
     for name, title in charts.LOSSES.items():
         points = charts.points_of(rows, name, split)
@@ -152,7 +161,12 @@ def _losses(rows):
             f"{last_step:,}.",
             **_by_scheme(
                 lambda scheme, name=name: charts.losses(
-                    rows, {name: ""}, scheme, _LOSS_INCHES, whole=False
+                    rows,
+                    {name: ""},
+                    scheme,
+                    _LOSS_INCHES,
+                    whole=False,
+                    marks=marks,
                 )
             ),
         }

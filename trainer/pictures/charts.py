@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import warnings
 
 import matplotlib
@@ -21,6 +22,8 @@ _PIXELS_PER_INCH = 100
 _POINTS_DPI = 200
 # A line of more points is dense enough, and one point alone has no line.
 _MOST_MARKERS = 40
+# Of those of a job, in a sentence.
+_MOST_RESTARTS = 8
 # Of the range, above the greatest value.
 _ROOM_ABOVE = 0.15
 
@@ -68,7 +71,60 @@ DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
 PAPER = dataclasses.replace(SCHEMES["light"], background="#ffffff")
 
 
-def losses(rows, titles, scheme, size, *, whole=True):
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """Steps of a training that explain its curves.
+
+    Attributes:
+        warmed_up: int, from where on the KL has its full weight; 0 for always.
+        restarts: sequence of int, the steps that later sessions went on from.
+    """
+
+    warmed_up: int = 0
+    restarts: tuple = ()
+
+    def until(self, step):
+        """Returns those that come before a step, the last one of a chart."""
+        return Marks(
+            self.warmed_up if self.warmed_up < step else 0,
+            tuple(sorted({each for each in self.restarts if 0 < each < step})),
+        )
+
+    def sentence(self):
+        """Returns what the lines of a chart mean; empty without any."""
+        parts = []
+        if self.warmed_up:
+            parts.append(
+                "Dashed: the KL has its full weight, from step "
+                f"{self.warmed_up:,} on."
+            )
+        if self.restarts:
+            shown = [f"{step:,}" for step in self.restarts[:_MOST_RESTARTS]]
+            more = len(self.restarts) - len(shown)
+            end = f" and {more:,} more" if more else ""
+            parts.append(
+                "Dotted: the job was started again, and went on from step "
+                f"{', '.join(shown)}{end}."
+            )
+        return " ".join(parts)
+
+
+def marks(config, schedule, rows, restarts=()):
+    """Returns the `Marks` of a chart of rows.
+
+    Args:
+        config: the `TrainConfig`.
+        schedule: the `Schedule`.
+        rows: list of dicts, as in `metrics.jsonl`.
+        restarts: steps that sessions went on from.
+    """
+    steps = math.ceil(config.kl_warmup_epochs * schedule.steps_per_epoch)
+    last = max((row["step"] for row in rows), default=0)
+    warmed_up = steps + 1 if steps else 0
+    return Marks(warmed_up, tuple(restarts)).until(last)
+
+
+def losses(rows, titles, scheme, size, *, whole=True, marks=Marks()):
     """Draws losses in training and on held-out images, a panel each.
 
     Args:
@@ -80,6 +136,7 @@ def losses(rows, titles, scheme, size, *, whole=True):
         whole: whether all rows are in the range of the axes. Otherwise those
             from the first evaluation on, of which there must be one: losses
             start at many times what they become.
+        marks: `Marks`, drawn as lines.
 
     Returns:
         A `Figure`.
@@ -105,6 +162,7 @@ def losses(rows, titles, scheme, size, *, whole=True):
                 )
         if not whole:
             axes.set_ylim(*limits(rows, name))
+        _draw_marks(axes, marks, scheme)
         axes.set_xlabel("step", color=scheme.ink)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -139,10 +197,25 @@ def caption(reconstruction_loss):
     )
 
 
+def _draw_marks(axes, marks, scheme):
+    """Draws lines from the bottom to the top, behind the curves."""
+    lines = [(marks.warmed_up, "--")] if marks.warmed_up else []
+    lines += [(step, ":") for step in marks.restarts]
+    for step, style_of_line in lines:
+        axes.axvline(
+            step, color=scheme.ink, lw=0.9, ls=style_of_line, zorder=0.9,
+            label="_mark",
+        )  # fmt: skip
+
+
 def _end_below(axes):
-    """Whether all lines end in the lower half of a chart."""
+    """Whether all curves end in the lower half of a chart."""
     middle = sum(axes.get_ylim()) / 2
-    return all(line.get_ydata()[-1] < middle for line in axes.get_lines())
+    return all(
+        line.get_ydata()[-1] < middle
+        for line in axes.get_lines()
+        if line.get_label() != "_mark"
+    )
 
 
 def curves(series, scheme, size, across):

@@ -10,9 +10,10 @@ from trainer.pictures import (
     latent_map,
     sheet as sheet_lib,
 )
+from trainer.schedule import Schedule
 
 _LOSSES_INCHES = (12, 3.6)
-# Of charts whose letters are small: pixels per hundredth of an inch.
+# Of the map: how many hundred pixels an inch has.
 _CHART_SCALE = 2
 
 
@@ -52,7 +53,7 @@ def draw_map(found):
     """Draws a `LatentMap` for a file; returns a `sheet.Drawn`."""
     figure = latent_map.draw(found, charts.PAPER)
     pixels = charts.to_pixels(figure, _CHART_SCALE)
-    return sheet_lib.frame(pixels, "Latent map", found.caption)
+    return sheet_lib.frame(pixels, "Latent map", found.caption, _CHART_SCALE)
 
 
 def save_plots(job, vae, config, data, rows, stop):
@@ -91,12 +92,18 @@ def save_plots(job, vae, config, data, rows, stop):
         ),
     )
     stop.check()
-    figure = charts.losses(rows, charts.LOSSES, charts.PAPER, _LOSSES_INCHES)
+    schedule = Schedule.of(config, len(data.train_images))
+    # Restarts are not marked: a killed job ends with the same files.
+    marks = charts.marks(config, schedule, rows)
+    figure = charts.losses(
+        rows, charts.LOSSES, charts.PAPER, _LOSSES_INCHES, marks=marks
+    )
+    caption = charts.caption(config.reconstruction_loss)
     save(
         job.plots / "losses.png",
         sheet_lib.frame(
             charts.to_pixels(figure),
             "Losses",
-            charts.caption(config.reconstruction_loss),
+            f"{caption} {marks.sentence()}",
         ),
     )

@@ -13,6 +13,7 @@ _LEAST_WIDTH = 640
 _LEAST_WIDTH_WITH_NOTES = 56
 # Of letters, in pixels, and of a picture's width.
 _LEAST_LETTERS, _MOST_LETTERS, _SHARE_OF_LETTERS = 14, 36, 55
+_LETTERS_OF_CHARTS = 13
 _LEAST_NOTE = 9
 # Of an image's width, between it and the next.
 _SHARE_OF_GAP, _LEAST_GAP = 24, 2
@@ -119,7 +120,7 @@ def draw(sheet, least_width=_LEAST_WIDTH):
     scale = _scale(sheet, least_width)
     gap = 0 if sheet.is_plane else _gap(width * scale)
     across = sheet.columns * (width * scale + gap) - gap
-    size = letter_size(across)
+    size = _letter_size(across)
     names = _names(sheet, lettering.font(size), height * scale, across)
     names_width = max((each for _, each in names), default=-size) + size
     notes_font = _notes_font(sheet, size, width * scale)
@@ -161,15 +162,16 @@ def draw(sheet, least_width=_LEAST_WIDTH):
     return Drawn(framed, _texts(sheet.title, sheet.caption, layout))
 
 
-def frame(pixels, title, caption):
+def frame(pixels, title, caption, scale=1):
     """Returns a chart as `Drawn`, with a title above and a caption below.
 
     Args:
         pixels: uint8 array of shape (height, width, channels), on white.
         title: str.
         caption: str.
+        scale: int, how many hundred pixels an inch has.
     """
-    framed, _, _ = _framed(pixels, title, caption, letter_size(pixels.shape[1]))
+    framed, _, _ = _framed(pixels, title, caption, scale * _LETTERS_OF_CHARTS)
     return Drawn(framed, _texts(title, caption))
 
 
@@ -201,7 +203,7 @@ def with_gaps(sheet, width):
     return found
 
 
-def letter_size(width):
+def _letter_size(width):
     """Returns the size of the letters of a picture so wide, in pixels."""
     size = round(width / _SHARE_OF_LETTERS)
     return min(max(size, _LEAST_LETTERS), _MOST_LETTERS)

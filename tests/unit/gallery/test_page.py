@@ -51,6 +51,7 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert re.search(r"finished after [\d.]+ s: .*steps that count", page.text)
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
+    assert "squared error, summed over the values of an image" in page.text
     for title in (
         "Losses",
         "Latent map",
@@ -68,6 +69,17 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert "@import" not in text
     assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     assert (job_dir / "gallery.html").read_text() == text
+
+
+def test_charts_mark_where_a_job_was_started_again(job_dir):
+    path = job_dir / "goodput.json"
+    content = json.loads(path.read_text())
+    again = content["sessions"][0] | {"number": 2, "first_step": 10}
+    content["sessions"].append(again)
+    path.write_text(json.dumps(content))
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
+    page = Outline((job_dir / "gallery.html").read_text())
+    assert "started again, and went on from step 10." in page.text
 
 
 def test_a_page_of_a_job_in_between_says_so(job_dir):

@@ -1,6 +1,8 @@
 import pytest
 
+from trainer.config import TrainConfig
 from trainer.pictures import charts
+from trainer.schedule import Schedule
 
 SIZE = (4, 2.4)
 
@@ -49,6 +51,41 @@ def test_a_chart_shows_all_from_the_first_evaluation_on():
     # A curve that falls from a million to nine is no curve there.
     whole, part = losses(rows), losses(rows, whole=False)
     assert (whole != part).any()
+
+
+def test_the_end_of_the_warm_up_and_restarts_are_marked():
+    config = TrainConfig(kl_warmup_epochs=2)
+    schedule = Schedule(steps_per_epoch=10, total_steps=100)
+    rows = [row("train", step, 1.0) for step in (1, 100)]
+    found = charts.marks(config, schedule, rows, [0, 70, 30, 70, 100])
+    # A restart at 0 or at the last row explains no curve.
+    assert found == charts.Marks(21, (30, 70))
+    assert found.sentence() == (
+        "Dashed: the KL has its full weight, from step 21 on. Dotted: the job "
+        "was started again, and went on from step 30, 70."
+    )
+    figure = charts.losses(
+        rows, charts.LOSSES, charts.PAPER, (12, 3.6), marks=found
+    )
+    for axes in figure.axes:
+        marked = {
+            line.get_xdata()[0]: line.get_linestyle()
+            for line in axes.get_lines()
+            if line.get_label() == "_mark"
+        }
+        assert marked == {21: "--", 30: ":", 70: ":"}
+        names = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert names == ["train"]
+
+
+def test_a_chart_that_ends_in_the_warm_up_has_no_mark():
+    schedule = Schedule(steps_per_epoch=10, total_steps=100)
+    rows = [row("train", 21, 1.0)]
+    for epochs in (0, 2):
+        config = TrainConfig(kl_warmup_epochs=epochs)
+        assert charts.marks(config, schedule, rows).sentence() == ""
+    many = charts.Marks(0, tuple(range(1, 31))).sentence()
+    assert many.endswith("7, 8 and 22 more.")
 
 
 @pytest.mark.parametrize("name", ["$\\x$", "long " * 50])
