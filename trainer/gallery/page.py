@@ -19,6 +19,8 @@ from trainer.tracking import run_cards
 
 _TEMPLATES = templates.environment()
 _LOSS_INCHES = (3.0, 2.6)
+# More than any unit has, and few enough to add up.
+_MOST_NATS = 1e9
 _OF_WHICH_ROW = ("step", "epoch", "split")
 # In which order pictures stand on the page.
 _PICTURES = (
@@ -174,7 +176,7 @@ def _losses(rows, marks):
 
 def _kl_of_units(evaluation):
     values = evaluation.get("kl_of_units")
-    if not _are_numbers(values):
+    if not _are_nats(values):
         return None
     return {
         "alt": f"{kl_chart.share_out(values).sentence()}.",
@@ -184,11 +186,14 @@ def _kl_of_units(evaluation):
     }
 
 
-def _are_numbers(values):
+def _are_nats(values):
+    """Whether a JSON value is a list of what a latent unit may have."""
     return (
         isinstance(values, list)
         and bool(values)
-        and all(map(stored.is_number, values))
+        and all(stored.is_number(each) for each in values)
+        # Neither NaN nor infinity is in a range.
+        and all(abs(each) <= _MOST_NATS for each in values)
     )
 
 

@@ -66,12 +66,15 @@ def at_each_checkpoint(trained):
     """
     job = trained.job
     for step in checkpoint.list_steps(job):
+        folder = job.checkpoint(step)
         try:
-            saved = checkpoint.select(job, str(step))
-        except JobDirError:
-            if step in checkpoint.list_steps(job):
-                raise
-            continue  # A training that runs has removed it just now.
+            saved = checkpoint.read(folder)
+        except checkpoint.DamagedCheckpointError as error:
+            if step not in checkpoint.list_steps(job):
+                continue  # A training that runs has removed it just now.
+            raise JobDirError(
+                f"{folder} is damaged ({error}); restore it, or move it away."
+            ) from error
         _assign(trained.vae, saved, trained.config, job)
         yield dataclasses.replace(trained, step=step)
 

@@ -65,6 +65,19 @@ def test_one_checkpoint_is_no_animation_and_that_is_said(
     assert "The job has kept one checkpoint, that of step 20: " in out
 
 
+def test_a_checkpoint_that_is_damaged_is_named(finished_job, tmp_path):
+    job_dir = shutil.copytree(finished_job, tmp_path / "job")
+    folder = job_dir / "checkpoints" / "step-0000010"
+    (folder / "state.npz").write_bytes(b"cut")
+    code, _, err = run_command(
+        "vae-generate", f"--job_dir={job_dir}", "--animate=samples", "--rows=1"
+    )
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{folder} is damaged (" in err
+    assert "; restore it, or move it away." in err
+    assert not list(job_dir.rglob("*.gif"))
+
+
 def test_a_walk_is_closed_and_goes_through_the_draws(finished_job, tmp_path):
     _, path, frames = animate(
         finished_job,

@@ -187,6 +187,13 @@ def test_a_page_shows_what_vae_evaluate_found(job_dir):
     assert len(page.images) == 4 + 1 + 4 + 10 + 8
 
 
+@pytest.mark.parametrize(
+    "values", [[], [1.0, float("nan")], [float("inf")], [1e308, 1], ["1"], 3]
+)
+def test_a_page_has_no_chart_of_what_is_no_kl(values):
+    assert page_lib._kl_of_units({"kl_of_units": values}) is None
+
+
 def test_a_page_never_leaves_out_what_it_was_not_told():
     template = page_lib._TEMPLATES.get_template("page.html.j2")
     with pytest.raises(jinja2.UndefinedError):
