@@ -197,6 +197,7 @@ def test_commands_read_any_checkpoint(run_here, finished, command):
             "traversals.png",
             "manifold.png",
             "classes.png",
+            "latent_map.png",
         },
         "evaluate": {"evaluation.json"},
         "export": set(),  # The end of the job has exported them before.

@@ -191,7 +191,7 @@ class Fuzzer:
                 put(trained, "build_vae", self._model)
                 put(report, "figures", lambda *_: self._figures)
                 put(export, "save_models", _save_models)
-                put(album, "draw", lambda *_: album.Album({}, {}, []))
+                put(album, "draw", lambda *_: album.Album({}, []))
             yield
 
     def _build(

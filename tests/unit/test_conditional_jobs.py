@@ -20,7 +20,7 @@ from trainer.job import train_and_evaluate
 from trainer.job_dir import checkpoint
 from trainer.job_dir.open import JobDir
 from trainer.model.trained import load_model
-from trainer.pictures import grids, named_rows
+from trainer.pictures import grids, layout
 from trainer.schedule import Schedule
 from trainer.training import Parts
 
@@ -37,6 +37,13 @@ def job_dir(once):
             small_job(job_dir=str(folder), epochs=1, **LABELS)
         ),
     )
+
+
+def images_of(path):
+    """The images of a PNG: (rows, columns, height, width, 1)."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image)[..., np.newaxis]
+        return layout.parse(image.text["Layout"], pixels.shape).images(pixels)
 
 
 def test_the_record_has_the_names_of_the_classes(job_dir):
@@ -59,12 +66,8 @@ def test_pictures_have_a_row_for_each_class(job_dir, tmp_path):
     flags = f"--job_dir={job_dir}", f"--output={tmp_path}", "--rows=4"
     assert run_command("vae-generate", *flags).exit_code == 0
     vae = load_model(job_dir)
-    pixels = np.asarray(Image.open(tmp_path / "generated.png"))
-    # Of four times the size, so that the names can be read.
-    width = 4 * 4 * 28
-    assert pixels.shape == (4 * 10 * 28, width + int(0.15 * width), 3)
-    rows = named_rows.without_names(pixels, 28, 4)[..., :1]
-    cells = grids.cells(rows, 28, 28)
+    cells = images_of(tmp_path / "generated.png")
+    assert cells.shape == (10, 4, 28, 28, 1)
     for label in (0, 7):
         row = np.rint(255 * vae.sample(4, labels=label).astype(float))
         np.testing.assert_array_equal(cells[label], row)
@@ -84,7 +87,7 @@ def test_samples_in_the_events_are_those_of_the_classes(job_dir, tmp_path):
     job = JobDir(job_dir)
     job.plots = tmp_path  # As while it is running.
     found = pictures.read(job, (28, 28, 1), 10)
-    first = grids.class_grid(load_model(job_dir), 1, seed=0)
+    first = grids.grid(load_model(job_dir), 1, seed=0)
     columns = np.concatenate(np.split(first, 10), axis=1)
     np.testing.assert_allclose(
         found.samples[..., :1].astype(int), columns, atol=1
@@ -106,9 +109,7 @@ def test_one_class_is_drawn_by_its_name_or_number_without_the_data(
         assert path.name == "generated_label_5.png"
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
-    cells = grids.cells(
-        np.asarray(Image.open(path))[..., np.newaxis], 28, 28
-    ).reshape(9, 28, 28, 1)
+    cells = images_of(path).reshape(9, 28, 28, 1)
     drawn = load_model(job_dir).sample(9, labels=5).astype(float)
     np.testing.assert_array_equal(cells, np.rint(255 * drawn))
     code, _, err = run_command(

@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from trainer import places
+from trainer import files, places
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, DataError
 from trainer.runtime.command import loading_tensorflow, run_command
@@ -46,8 +46,6 @@ _CACHE = Usage(
 )
 _COLUMNS = 10
 _DAMAGE_SHOWN = 20
-# Pixels; what is smaller is enlarged.
-_SHEET_SIDE = 64
 
 
 def main():
@@ -281,14 +279,20 @@ def _draw(source, promised, output, stop, console):
     images, names = examples.by_class(source, promised, _COLUMNS)
     stop.check()
     with loading_tensorflow(console):
-        from trainer.pictures import grids, named_rows, picture_files
-    pixels = grids.tile(images, _COLUMNS)
-    scale = max(1, _SHEET_SIDE // promised.image_shape[0])
+        from trainer.pictures import grids, sheet
+    count = promised.splits["train"].count
+    of = " of each class" if names else ""
+    drawn = sheet.draw(
+        sheet.Sheet(
+            grids.tile(images, _COLUMNS),
+            promised.image_shape,
+            f"Training images of {source.place}",
+            f"The first{of}, of {count:,}.",
+            names,
+        )
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
-    if names:
-        named_rows.save(output, pixels, names, scale)
-    else:
-        picture_files.save_picture(output, pixels, scale)
+    files.write_atomically(output, drawn.encode())
 
 
 def _verify(parsed, stop, console):

@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from PIL import Image, UnidentifiedImageError
 
 from trainer import stored
+from trainer.comparison import earlier_pictures
 from trainer.job_dir import layout
-from trainer.pictures import named_rows
+from trainer.pictures import layout as layout_lib
 
 COLUMNS = 10
 _RECONSTRUCTIONS, _SAMPLES = "reconstructions", "generated"
@@ -56,28 +57,36 @@ def read(job, image_shape, class_count=0):
     Raises:
         OSError: something could not be looked at.
     """
-    height, width, _ = image_shape
     found = {}
     for name in (_SAMPLES, _RECONSTRUCTIONS):
         content = _file(job.plots / f"{name}.png", _FILE_BYTES)
-        if content and (pixels := _decoded(content)) is not None:
-            found[name] = pixels
+        if content and (picture := _decoded(content)) is not None:
+            found[name] = picture
     if len(found) < 2:
         found = {**_of_events(job), **found}
-    samples = found.get(_SAMPLES)
-    if class_count and samples is not None:
-        rows = min(class_count, named_rows.MOST_CLASSES)
-        scale = max(1, samples.shape[0] // (rows * height))
-        samples = named_rows.without_names(samples, width, scale)[:, :width]
-    samples = _images(samples, height, width)
-    both = _images(
-        _unscaled(found.get(_RECONSTRUCTIONS), height), height, width
-    )
-    half = len(both) // 2
+    samples = both = None
+    if _SAMPLES in found:
+        samples = _images(
+            *found[_SAMPLES],
+            image_shape,
+            earlier_pictures.samples,
+            class_count,
+        )
+    if _RECONSTRUCTIONS in found:
+        both = _images(
+            *found[_RECONSTRUCTIONS],
+            image_shape,
+            earlier_pictures.reconstructions,
+        )
+    if both is None or len(both) != 2:
+        both = None, None
+    if samples is not None:
+        # The first image of each class, or the first of all.
+        samples = samples[:, 0] if class_count else np.concatenate(samples)
     return Pictures(
-        samples=_row(samples[:COLUMNS]),
-        originals=_row(both[:half][:COLUMNS]),
-        reconstructions=_row(both[half:][:COLUMNS]),
+        samples=_row(samples),
+        originals=_row(both[0]),
+        reconstructions=_row(both[1]),
     )
 
 
@@ -89,7 +98,10 @@ def _file(path, most):
 
 
 def _decoded(content):
-    """Returns the pixels of a PNG, uint8; None if it is none of ours."""
+    """Returns the pixels of a PNG and its `Layout`; None if it is not ours.
+
+    Pictures of earlier versions have None for a `Layout`.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if image.width * image.height > _PIXELS:
@@ -97,32 +109,33 @@ def _decoded(content):
             if image.mode not in ("L", "RGB"):
                 return None
             pixels = np.asarray(image)
+            text = image.text.get(layout_lib.KEY)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return None
     except Image.DecompressionBombError:
         return None
-    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    if pixels.ndim == 2:
+        pixels = pixels[..., np.newaxis]
+    if text is None:
+        return pixels, None
+    layout = layout_lib.parse(text, pixels.shape)
+    return layout and (pixels, layout)
 
 
-def _unscaled(pixels, height):
-    """Returns two rows of images of which each pixel was repeated."""
-    if pixels is None or pixels.shape[0] % (2 * height):
+def _images(pixels, layout, image_shape, of_earlier, *more):
+    """Returns the images of a picture by row and column; None if not ours."""
+    height, width, _ = image_shape
+    if layout is None:
+        return of_earlier(pixels, height, width, *more)
+    if (layout.height, layout.width) != (height, width):
         return None
-    scale = pixels.shape[0] // (2 * height)
-    return pixels[::scale, ::scale] if scale else None
-
-
-def _images(pixels, height, width):
-    """Returns the images that were laid out in rows, one after the other."""
-    if pixels is None or pixels.shape[0] % height or pixels.shape[1] % width:
-        return []
-    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
-    cells = pixels.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
-    return list(cells.reshape(rows * columns, height, width, -1))
+    return layout.images(pixels)
 
 
 def _row(images):
-    return np.concatenate(images, axis=1) if len(images) else None
+    if images is None:
+        return None
+    return np.concatenate(list(images[:COLUMNS]), axis=1)
 
 
 def _of_events(job):

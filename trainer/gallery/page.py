@@ -2,84 +2,37 @@
 
 import dataclasses
 
-from trainer import __version__
+from trainer import __version__, stored
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.gallery import tables, templates
-from trainer.pictures import charts, png
+from trainer.pictures import (
+    charts,
+    kl_chart,
+    latent_map,
+    png,
+    sheet as sheet_lib,
+)
 from trainer.pictures.album import CLASSES, GENERATED
 from trainer.schedule import Schedule
 from trainer.tracking import run_cards
 
 _TEMPLATES = templates.environment()
 _LOSS_INCHES = (3.0, 2.6)
-_KL_INCHES = (8.75, 2.2)
+# More than any unit has, and few enough to add up.
+_MOST_NATS = 1e9
 _OF_WHICH_ROW = ("step", "epoch", "split")
-_PICTURES = {
-    GENERATED: (
-        "Generated images",
-        "Each is what the decoder makes of a draw from the prior; with two "
-        "latent units, of a point of their plane, each from -2 to 2.",
-    ),
-    "reconstructions": (
-        "Reconstructions",
-        "Above: test images. Below: what the decoder makes of the mean of "
-        "their posterior.",
-    ),
-    CLASSES: (
-        "Classes",
-        "First in each row: the decoded mean of the class's posterior means. "
-        "Then draws around it, with the standard deviation that each unit has "
-        "in the class. The model was never told the classes.",
-    ),
-    "manifold": (
-        "Manifold",
-        "The plane of the two most active latent units, from the 2nd to the "
-        "98th percentile of the prior; all other units are 0.",
-    ),
-    "interpolations": (
-        "Interpolations",
-        "From one test image to the next, on the line between their posterior "
-        "means.",
-    ),
-    "traversals": (
-        "Latent traversals",
-        "Each row moves one latent unit from -3 to 3 standard deviations of "
-        "the prior, the most active first; the others stay at the posterior "
-        "mean of the first test image.",
-    ),
-}
-# Where a model is told the classes.
-_PICTURES_BY_LABEL = {
-    GENERATED: (
-        "Generated images",
-        "A row for each class, all of the same draws from the prior: a column "
-        "shows what the class alone changes.",
-    ),
-    CLASSES: (
-        "Classes",
-        "First in each row: the decoded mean of the class's posterior means. "
-        "Then draws around it, with the standard deviation that each unit has "
-        "in the class. Encoder and decoder are given the class.",
-    ),
-    "manifold": (
-        "Manifold",
-        "The plane of the two most active latent units, from the 2nd to the "
-        "98th percentile of the prior; all other units are 0. The class is "
-        "that of the first test image.",
-    ),
-    "interpolations": (
-        "Interpolations",
-        "From one test image to the next, on the line between their posterior "
-        "means. The class is that of the first in each row.",
-    ),
-    "traversals": (
-        "Latent traversals",
-        "Each row moves one latent unit from -3 to 3 standard deviations of "
-        "the prior, the most active first; the others stay at the posterior "
-        "mean of the first test image, and the class is that of it.",
-    ),
-}
+# In which order pictures stand on the page.
+_PICTURES = (
+    GENERATED,
+    "reconstructions",
+    CLASSES,
+    "manifold",
+    "interpolations",
+    "traversals",
+)
+# What the page has for a picture, also beside names of its rows.
+_PIXELS, _PIXELS_BESIDE_NAMES = 912, 720
 
 
 def render(trained, *, rows, evaluation, data, album, goodput):
@@ -94,15 +47,25 @@ def render(trained, *, rows, evaluation, data, album, goodput):
         goodput: the `Goodput` of the job; None if it is not known.
     """
     schedule = Schedule.of(trained.config, len(data.train_images))
+    later_sessions = goodput.sessions[1:] if goodput else ()
+    marks = charts.marks(
+        trained.config,
+        schedule,
+        rows,
+        [session.first_step for session in later_sessions],
+    )
     return _TEMPLATES.get_template("page.html.j2").render(
         location=trained.job.location,
         lead=_lead(trained, data, schedule),
         notices=list(_notices(trained, rows, schedule)),
         tiles=_tiles(trained, rows),
         metrics=list(_metrics(trained, rows, evaluation)),
-        losses=list(_losses(rows)),
+        losses=list(_losses(rows, marks)),
+        losses_text=f"{charts.caption(trained.config.reconstruction_loss)} "
+        f"{marks.sentence()}",
         kl_of_units=_kl_of_units(evaluation),
-        pictures=list(_pictures(album, data, bool(trained.class_names))),
+        latent_map=_latent_map(album.latent_map),
+        pictures=list(_pictures(album)),
         left_out=album.left_out,
         time=goodput and tables.of_time(goodput),
         tables=list(_settings(trained)),
@@ -186,7 +149,7 @@ def _metrics(trained, rows, evaluation):
         yield tables.table("What vae-evaluate found", scalars)
 
 
-def _losses(rows):
+def _losses(rows, marks):
     split = charts.held_out(rows)
     for name, title in charts.LOSSES.items():
         points = charts.points_of(rows, name, split)
@@ -200,7 +163,12 @@ def _losses(rows):
             f"{last_step:,}.",
             **_by_scheme(
                 lambda scheme, name=name: charts.losses(
-                    rows, {name: ""}, scheme, _LOSS_INCHES, whole=False
+                    rows,
+                    {name: ""},
+                    scheme,
+                    _LOSS_INCHES,
+                    whole=False,
+                    marks=marks,
                 )
             ),
         }
@@ -208,22 +176,24 @@ def _losses(rows):
 
 def _kl_of_units(evaluation):
     values = evaluation.get("kl_of_units")
-    if not _are_numbers(values):
+    if not _are_nats(values):
         return None
     return {
-        "alt": f"Bars for {len(values):,} latent units, from "
-        f"{max(values):.3g} down to {min(values):.3g} nats.",
+        "alt": f"{kl_chart.share_out(values).sentence()}.",
         **_by_scheme(
-            lambda scheme: charts.kl_of_units(values, scheme, _KL_INCHES)
+            lambda scheme: kl_chart.draw(values, scheme, of="the test set")
         ),
     }
 
 
-def _are_numbers(values):
+def _are_nats(values):
+    """Whether a JSON value is a list of what a latent unit may have."""
     return (
         isinstance(values, list)
         and bool(values)
-        and all(isinstance(value, (int, float)) for value in values)
+        and all(stored.is_number(each) for each in values)
+        # Neither NaN nor infinity is in a range.
+        and all(abs(each) <= _MOST_NATS for each in values)
     )
 
 
@@ -235,28 +205,42 @@ def _by_scheme(draw):
     }
 
 
-def _pictures(album, data, is_conditional):
-    height = data.image_shape[0]
-    by_label = _PICTURES_BY_LABEL if is_conditional else {}
-    for name, (title, text) in {**_PICTURES, **by_label}.items():
-        if name not in album.pictures:
+def _latent_map(found):
+    if found is None:
+        return None
+    return {
+        "text": found.caption,
+        "alt": f"A map of points. {found.caption}",
+        **_by_scheme(lambda scheme: latent_map.draw(found, scheme)),
+    }
+
+
+def _pictures(album):
+    for name in _PICTURES:
+        if name not in album.sheets:
             continue
-        pixels = album.pictures[name]
-        row_names = album.row_names.get(name, ())
-        picture = {"title": title, "text": text, "rows": []}
-        for row, row_name in enumerate(row_names):
-            of_row = pixels[row * height : (row + 1) * height]
-            picture["rows"].append(
-                {
-                    "name": row_name,
-                    "source": templates.address("png", png.encode(of_row)),
-                    "alt": f"{title}: {row_name}",
-                }
-            )
-        if not row_names:
-            picture["source"] = templates.address("png", png.encode(pixels))
-            picture["alt"] = f"{title}. {text}"
+        sheet = album.sheets[name]
+        title, text = sheet.title, sheet.caption
+        picture = {"title": title, "text": text, "notes": sheet.notes}
+        picture["rows"] = [
+            {
+                "name": row_name,
+                "alt": f"{title}: {row_name}",
+                **_source(sheet.row(number), _PIXELS_BESIDE_NAMES),
+            }
+            for number, row_name in enumerate(sheet.row_names)
+        ]
+        if not sheet.row_names:
+            picture |= {"alt": f"{title}. {text}", **_source(sheet, _PIXELS)}
         yield picture
+
+
+def _source(sheet, width):
+    pixels = sheet_lib.with_gaps(sheet, width)
+    return {
+        "source": templates.address("png", png.encode(pixels)),
+        "width": pixels.shape[1],
+    }
 
 
 def _settings(trained):

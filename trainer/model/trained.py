@@ -52,6 +52,33 @@ class Trained:
         return data
 
 
+def at_each_checkpoint(trained):
+    """Yields a `Trained` for each checkpoint of its job, in order.
+
+    They share one model, which has the weights of each until the next one is
+    asked for, and those of the last in the end.
+
+    Args:
+        trained: a `Trained`.
+
+    Raises:
+        JobDirError: a checkpoint is damaged.
+    """
+    job = trained.job
+    for step in checkpoint.list_steps(job):
+        folder = job.checkpoint(step)
+        try:
+            saved = checkpoint.read(folder)
+        except checkpoint.DamagedCheckpointError as error:
+            if step not in checkpoint.list_steps(job):
+                continue  # A training that runs has removed it just now.
+            raise JobDirError(
+                f"{folder} is damaged ({error}); restore it, or move it away."
+            ) from error
+        _assign(trained.vae, saved, trained.config, job)
+        yield dataclasses.replace(trained, step=step)
+
+
 def load_model(job_dir, wanted="last", model=""):
     """Returns the `VAE` of a job directory; see `trainer.load`."""
     with open_to_read(job_dir, Console()) as job:
@@ -96,11 +123,16 @@ def _load(job, wanted, model):
             f"{job.config_path} records what no model can be made of ({error})"
             "; restore it, or give another --job_dir."
         ) from error
+    _assign(vae, saved, config, job)
+    return Trained(job, config, saved.step, vae, class_names)
+
+
+def _assign(vae, saved, config, job):
+    """Gives a model the weights of a checkpoint, averaged ones if it can."""
     arrays = saved.variables
     if config.ema:
         arrays = averages.arrays_of(vae, arrays)
     checkpoint.assign(variables_of(vae, None), arrays, job.location)
-    return Trained(job, config, saved.step, vae, class_names)
 
 
 def _check_named(job, recorded, named):

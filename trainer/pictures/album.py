@@ -2,15 +2,11 @@
 
 import dataclasses
 
-import numpy as np
-
 from trainer.data import classes
 from trainer.errors import ConfigError
-from trainer.pictures import grids, latent_space, named_rows
+from trainer.pictures import catalogue, grids, latent_map as map_lib
 
-GENERATED, CLASSES = "generated", "classes"
-# Where their rows have names, these have them as files, too.
-NAMED_FILES = (GENERATED, CLASSES)
+GENERATED, CLASSES, LATENT_MAP = "generated", "classes", "latent_map"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,14 +14,14 @@ class Album:
     """All pictures of a model.
 
     Attributes:
-        pictures: uint8 arrays of shape (height, width, channels), by name.
-        row_names: of the pictures whose rows have names: a list by picture.
+        sheets: a `Sheet` by name.
         left_out: a sentence for each picture that cannot be drawn.
+        latent_map: a `LatentMap`; None where there is none.
     """
 
-    pictures: dict
-    row_names: dict
+    sheets: dict
     left_out: list
+    latent_map: map_lib.LatentMap | None = None
 
 
 def draw_class(trained, label, rows, seed, console, stop, temperature=1.0):
@@ -46,9 +42,11 @@ def draw_class(trained, label, rows, seed, console, stop, temperature=1.0):
     """
     stop.check()
     with console.image_bar("Drawing", 1) as advance:
-        pixels = grids.grid(trained.vae, rows, seed, temperature, label)
+        sheet = catalogue.generated(
+            trained.vae, rows, seed, temperature, label, trained.class_names
+        )
         advance(1)
-    return Album({f"{GENERATED}_label_{label}": pixels}, {}, [])
+    return Album({f"{GENERATED}_label_{label}": sheet}, [])
 
 
 def draw(trained, data, rows, seed, console, stop, temperature=1.0):
@@ -68,51 +66,60 @@ def draw(trained, data, rows, seed, console, stop, temperature=1.0):
         InterruptedJobError: the stop signal came.
     """
     vae = trained.vae
-    if temperature != 1 and grids.is_plane(vae):
-        raise ConfigError(
-            f"--temperature={temperature:g} is of draws from the prior, but "
-            "with two latent units the grid shows their plane; leave it out."
-        )
+    check_temperature(vae, temperature)
     images, labels = data.test_images, data.test_labels
     both = images, classes.given(trained.config, labels)
-    generate = grids.class_grid if vae.classes else grids.grid
     draws = {
-        GENERATED: lambda: generate(vae, rows, seed, temperature),
-        "reconstructions": lambda: grids.reconstruction_rows(vae, *both),
-        "interpolations": lambda: grids.interpolation_rows(vae, *both),
-        "traversals": lambda: latent_space.traversal_rows(vae, *both),
+        GENERATED: lambda: catalogue.generated(
+            vae, rows, seed, temperature, class_names=trained.class_names
+        ),
+        "reconstructions": lambda: catalogue.reconstructions(vae, *both),
+        "interpolations": lambda: catalogue.interpolations(vae, *both),
+        "traversals": lambda: catalogue.traversals(vae, *both),
     }
-    several = len(vae.latents.groups) > 1
-    row_names = {
-        "traversals": [
-            f"Group {group}, unit {unit}" if several else f"Unit {unit}"
-            for group, unit in latent_space.traversal_units(vae, *both)
-        ]
-    }
-    if vae.classes:
-        row_names[GENERATED] = trained.class_names[: named_rows.MOST_CLASSES]
     left_out = []
     if not vae.prior.kl_is_exact:
         left_out.append(
             "No manifold: under a learned prior no plane has even shares of it."
         )
     elif vae.latent_dim > 1:
-        draws["manifold"] = lambda: latent_space.manifold(
+        draws["manifold"] = lambda: catalogue.manifold(
             vae, images, rows, both[1]
         )
     else:
         left_out.append("No manifold: one latent unit spans no plane.")
     if labels is not None:
-        draws[CLASSES] = lambda: latent_space.class_rows(
-            vae, images, labels, seed
+        draws[CLASSES] = lambda: catalogue.of_classes(
+            vae, images, labels, data.class_names, seed
         )
-        row_names[CLASSES] = [data.class_names[i] for i in np.unique(labels)]
     else:
         left_out.append(f"No classes: {data.called} has no test labels.")
-    pictures = {}
+    if vae.latent_dim > 1:
+        draws[LATENT_MAP] = lambda: map_lib.find(vae, data)
+    else:
+        left_out.append("No latent map: one latent unit spans no plane.")
+    drawn = {}
     with console.image_bar("Drawing", len(draws)) as advance:
         for name, draw_one in draws.items():
             stop.check()
-            pictures[name] = draw_one()
+            drawn[name] = draw_one()
             advance(1)
-    return Album(pictures, row_names, left_out)
+    found = drawn.pop(LATENT_MAP, None)
+    return Album(drawn, left_out, found)
+
+
+def check_temperature(vae, temperature):
+    """Refuses a temperature of a grid that shows no draws.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        temperature: float.
+
+    Raises:
+        ConfigError: it is not 1, and the grid shows a plane.
+    """
+    if temperature != 1 and grids.is_plane(vae):
+        raise ConfigError(
+            f"--temperature={temperature:g} is of draws from the prior, but "
+            "with two latent units the grid shows their plane; leave it out."
+        )

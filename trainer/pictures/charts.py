@@ -1,7 +1,10 @@
-"""Charts: losses over steps, and the KL divergence of each latent unit."""
+"""Charts of curves over steps; what all charts share."""
 
+import contextlib
 import dataclasses
 import io
+import math
+import warnings
 
 import matplotlib
 import numpy as np
@@ -15,10 +18,12 @@ LOSSES = {
     "kl_loss": "KL divergence",
 }
 _PIXELS_PER_INCH = 100
+# Of the clouds of points in an SVG, whose other parts have no pixels.
+_POINTS_DPI = 200
 # A line of more points is dense enough, and one point alone has no line.
 _MOST_MARKERS = 40
-# Narrower bars, in points of 1/72 inch, leave no room for a gap.
-_LEAST_BAR_WITH_GAP = 2.5
+# Of those of a job, in a sentence.
+_MOST_RESTARTS = 8
 # Of the range, above the greatest value.
 _ROOM_ABOVE = 0.15
 
@@ -31,6 +36,7 @@ class Scheme:
     grid: str
     train: str
     held_out: str
+    soft: str
     background: str = "none"
     many: tuple[str, ...] = ()
 
@@ -42,6 +48,7 @@ SCHEMES = {
         "#e4e3dd",
         "#2a78d6",
         "#d95926",
+        "#b9b8b0",
         many=(
             "#2a78d6", "#d95926", "#14866d", "#9b4dca",
             "#b07d00", "#c2366b", "#56707d", "#5f8a1f",
@@ -52,6 +59,7 @@ SCHEMES = {
         "#34342f",
         "#3987e5",
         "#eb6834",
+        "#66655f",
         many=(
             "#5a9ff0", "#f0834f", "#3fc39b", "#c58be6",
             "#dcb13c", "#f0719f", "#9bb4c0", "#a3c95a",
@@ -63,7 +71,60 @@ DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
 PAPER = dataclasses.replace(SCHEMES["light"], background="#ffffff")
 
 
-def losses(rows, titles, scheme, size, *, whole=True):
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """Steps of a training that explain its curves.
+
+    Attributes:
+        warmed_up: int, from where on the KL has its full weight; 0 for always.
+        restarts: sequence of int, the steps that later sessions went on from.
+    """
+
+    warmed_up: int = 0
+    restarts: tuple = ()
+
+    def until(self, step):
+        """Returns those that come before a step, the last one of a chart."""
+        return Marks(
+            self.warmed_up if self.warmed_up < step else 0,
+            tuple(sorted({each for each in self.restarts if 0 < each < step})),
+        )
+
+    def sentence(self):
+        """Returns what the lines of a chart mean; empty without any."""
+        parts = []
+        if self.warmed_up:
+            parts.append(
+                "Dashed: the KL has its full weight, from step "
+                f"{self.warmed_up:,} on."
+            )
+        if self.restarts:
+            shown = [f"{step:,}" for step in self.restarts[:_MOST_RESTARTS]]
+            more = len(self.restarts) - len(shown)
+            end = f" and {more:,} more" if more else ""
+            parts.append(
+                "Dotted: the job was started again, and went on from step "
+                f"{', '.join(shown)}{end}."
+            )
+        return " ".join(parts)
+
+
+def marks(config, schedule, rows, restarts=()):
+    """Returns the `Marks` of a chart of rows.
+
+    Args:
+        config: the `TrainConfig`.
+        schedule: the `Schedule`.
+        rows: list of dicts, as in `metrics.jsonl`.
+        restarts: steps that sessions went on from.
+    """
+    steps = math.ceil(config.kl_warmup_epochs * schedule.steps_per_epoch)
+    last = max((row["step"] for row in rows), default=0)
+    warmed_up = steps + 1 if steps else 0
+    return Marks(warmed_up, tuple(restarts)).until(last)
+
+
+def losses(rows, titles, scheme, size, *, whole=True, marks=Marks()):
     """Draws losses in training and on held-out images, a panel each.
 
     Args:
@@ -75,14 +136,15 @@ def losses(rows, titles, scheme, size, *, whole=True):
         whole: whether all rows are in the range of the axes. Otherwise those
             from the first evaluation on, of which there must be one: losses
             start at many times what they become.
+        marks: `Marks`, drawn as lines.
 
     Returns:
         A `Figure`.
     """
-    figure = _figure(scheme, size)
+    figure = new_figure(scheme, size)
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
-        _style(axes, scheme)
+        style(axes, scheme)
         axes.set_title(title, color=scheme.ink)
         for split, color, width in (
             ("train", scheme.train, 0.9),
@@ -100,6 +162,7 @@ def losses(rows, titles, scheme, size, *, whole=True):
                 )
         if not whole:
             axes.set_ylim(*limits(rows, name))
+        _draw_marks(axes, marks, scheme)
         axes.set_xlabel("step", color=scheme.ink)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -118,10 +181,41 @@ def losses(rows, titles, scheme, size, *, whole=True):
     return figure
 
 
+def caption(reconstruction_loss):
+    """Returns what a chart of losses shows, and in which units.
+
+    Args:
+        reconstruction_loss: str, as `--reconstruction_loss` has it.
+    """
+    unit = "nats, -log p(x | z)"
+    if reconstruction_loss == "mse":
+        unit = "squared error, summed over the values of an image"
+    return (
+        "Mean over images, by training step. Reconstruction loss: "
+        f"{unit}. KL divergence: nats. Total loss: their sum, with the KL at "
+        "its weight."
+    )
+
+
+def _draw_marks(axes, marks, scheme):
+    """Draws lines from the bottom to the top, behind the curves."""
+    lines = [(marks.warmed_up, "--")] if marks.warmed_up else []
+    lines += [(step, ":") for step in marks.restarts]
+    for step, style_of_line in lines:
+        axes.axvline(
+            step, color=scheme.ink, lw=0.9, ls=style_of_line, zorder=0.9,
+            label="_mark",
+        )  # fmt: skip
+
+
 def _end_below(axes):
-    """Whether all lines end in the lower half of a chart."""
+    """Whether all curves end in the lower half of a chart."""
     middle = sum(axes.get_ylim()) / 2
-    return all(line.get_ydata()[-1] < middle for line in axes.get_lines())
+    return all(
+        line.get_ydata()[-1] < middle
+        for line in axes.get_lines()
+        if line.get_label() != "_mark"
+    )
 
 
 def curves(series, scheme, size, across):
@@ -139,9 +233,9 @@ def curves(series, scheme, size, across):
     Returns:
         A `Figure`.
     """
-    figure = _figure(scheme, size)
+    figure = new_figure(scheme, size)
     axes = figure.subplots()
-    _style(axes, scheme)
+    style(axes, scheme)
     for points, number in series:
         turn, color = divmod(number, len(scheme.many))
         axes.plot(
@@ -163,55 +257,43 @@ def curves(series, scheme, size, across):
     return figure
 
 
-def kl_of_units(values, scheme, size, *, title=""):
-    """Draws the KL divergence of each latent unit, the greatest first.
-
-    Args:
-        values: floats, in nats.
-        scheme: a `Scheme`.
-        size: (width, height) in inches.
-        title: str, above it.
-
-    Returns:
-        A `Figure`.
-    """
-    figure = _figure(scheme, size)
-    axes = figure.subplots()
-    _style(axes, scheme)
-    values = sorted(values, reverse=True)
-    positions = np.arange(len(values)) + 1
-    if 72 * size[0] / len(values) >= _LEAST_BAR_WITH_GAP:
-        axes.bar(positions, values, width=0.8, color=scheme.train)
-    else:
-        edges = [0.5, *positions + 0.5]
-        axes.stairs(values, edges, fill=True, color=scheme.train)
-    axes.set_xlim(0.4, len(values) + 0.6)
-    axes.set_title(title, color=scheme.ink)
-    axes.set_xlabel("latent units, the greatest first", color=scheme.ink)
-    axes.set_ylabel("nats", color=scheme.ink)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.grid(color=scheme.grid, lw=0.7, axis="y")
-    return figure
-
-
 def to_svg(figure):
     """Returns a `Figure` as the bytes of an SVG; equal charts, equal bytes."""
     content = io.BytesIO()
     # No date and no random names.
-    with matplotlib.rc_context({"svg.hashsalt": "charts"}):
-        figure.savefig(content, format="svg", metadata={"Date": None})
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "charts"}),
+        _boxes_for_unknown_characters(),
+    ):
+        figure.savefig(
+            content, format="svg", metadata={"Date": None}, dpi=_POINTS_DPI
+        )
     return content.getvalue()
 
 
-def to_pixels(figure):
-    """Returns a `Figure` that has a background as pixels, 100 an inch.
+def to_pixels(figure, scale=1):
+    """Returns a `Figure` that has a background as pixels.
+
+    Args:
+        figure: a `Figure`.
+        scale: int, how many hundred pixels an inch has.
 
     Returns:
         uint8 array of shape (height, width, 3).
     """
+    figure.set_dpi(scale * _PIXELS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _boxes_for_unknown_characters():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextlib.contextmanager
+def _boxes_for_unknown_characters():
+    """Keeps quiet where the font lacks a character of somebody's name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def points_of(rows, name, split):
@@ -240,7 +322,8 @@ def limits(rows, name):
     return least - room / 2, most + room
 
 
-def _figure(scheme, size):
+def new_figure(scheme, size):
+    """Returns an empty `Figure` of a size in inches."""
     return Figure(
         figsize=size,
         dpi=_PIXELS_PER_INCH,
@@ -249,7 +332,8 @@ def _figure(scheme, size):
     )
 
 
-def _style(axes, scheme):
+def style(axes, scheme):
+    """Gives axes the colours of a scheme, and no frame."""
     axes.set_facecolor("none")
     axes.set_axisbelow(True)
     axes.tick_params(colors=scheme.ink, labelsize=9, length=0)

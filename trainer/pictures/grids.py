@@ -1,10 +1,13 @@
 """Grids and rows of images: what a model learned, as arrays of pixels."""
 
+import dataclasses
+
 import numpy as np
+import tensorflow as tf
 
 from trainer import randomness
 from trainer.model import inference
-from trainer.pictures import named_rows
+from trainer.pictures import sheet
 
 GRID_ROWS = 30
 # Of a grid: no file that nobody can look at, and 30 rows up to 64 pixels.
@@ -49,59 +52,98 @@ def grid_codes(vae, rows, seed, temperature=1.0):
         across = np.linspace(-_MANIFOLD_LIMIT, _MANIFOLD_LIMIT, rows)
         x, y = np.meshgrid(across, across[::-1])
         return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)
+    return prior_codes(vae, rows * rows, seed, temperature)
+
+
+def prior_codes(vae, count, seed, temperature=1.0):
+    """Returns latent vectors drawn from the prior, for pictures.
+
+    Args:
+        vae: as of `grid_codes`.
+        count: int.
+        seed: as of `grid_codes`.
+        temperature: as of `grid_codes`.
+
+    Returns:
+        float32 array of shape (count, latent_dim).
+    """
     return vae.prior.draw(
         seed,
         randomness.Tag.PICTURES,
         row=0,
         position=0,
-        count=rows * rows,
+        count=count,
         temperature=temperature,
     ).numpy()
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Latent vectors of a picture, and what is decoded with them.
+
+    Attributes:
+        z: float32 array of shape (N, latent_dim), row by row.
+        columns: int.
+        labels: integers of shape (N,), of a model that takes them; or None.
+        is_plane: whether they are of the plane of two latent units.
+    """
+
+    z: np.ndarray
+    columns: int
+    labels: np.ndarray | None = None
+    is_plane: bool = False
+
+    def row_names(self, class_names):
+        """Returns the class of each row, where they differ; else nothing."""
+        if self.labels is None or len(set(self.labels)) == 1:
+            return ()
+        return [class_names[label] for label in self.labels[:: self.columns]]
+
+
+def draws(vae, rows, seed, temperature=1.0, label=None, *, as_plane=True):
+    """Returns the `Draws` of a grid of generated images.
+
+    Of a model that takes labels there is a row for each class, the first 30
+    at most. All rows are of the same draws from the prior then, so that a
+    column shows what the class alone changes.
+
+    Args:
+        vae: a `trainer.model.vae.VAE`.
+        rows: int, rows and columns of the grid, or columns alone where each
+            row is of a class.
+        seed: int, of the draws.
+        temperature: float, of the draws: see `priors`.
+        label: int, the class of all of them, of a model that takes labels;
+            None for a row of each.
+        as_plane: whether a model with a plane shows that: see `is_plane`.
+    """
+    if as_plane and is_plane(vae):
+        return Draws(grid_codes(vae, rows, seed), rows, is_plane=True)
+    if not vae.classes or label is not None:
+        z = prior_codes(vae, rows * rows, seed, temperature)
+        return Draws(z, rows, None if label is None else np.full(len(z), label))
+    of_classes = min(vae.classes, sheet.MOST_NAMED)
+    z = prior_codes(vae, rows, seed, temperature)
+    return Draws(
+        np.tile(z, (of_classes, 1)), rows, np.arange(of_classes).repeat(rows)
+    )
 
 
 def grid(vae, rows=GRID_ROWS, seed=0, temperature=1.0, label=None):
-    """Draws a square grid of generated images: see `grid_codes`.
+    """Draws a grid of generated images: see `draws`.
 
     Args:
-        vae: as of `grid_codes`.
-        rows: as of `grid_codes`.
-        seed: as of `grid_codes`.
-        temperature: as of `grid_codes`.
-        label: int, the class of all of them, of a model that takes labels.
+        vae: as of `draws`.
+        rows: as of `draws`.
+        seed: as of `draws`.
+        temperature: as of `draws`.
+        label: as of `draws`.
 
     Returns:
-        uint8 array of shape (rows x height, rows x width, channels).
+        uint8 array of shape (rows x height, columns x width, channels).
     """
-    codes = grid_codes(vae, rows, seed, temperature)
-    return tile(inference.decode(vae, codes, label), rows)
-
-
-def class_grid(vae, columns=GRID_ROWS, seed=0, temperature=1.0):
-    """Draws a row of generated images for each class, the first 30 at most.
-
-    All rows are of the same draws from the prior, so that a column shows what
-    the class alone changes.
-
-    Args:
-        vae: a `trainer.model.vae.VAE` that takes labels.
-        columns: int.
-        seed: int, of the draws.
-        temperature: float, of the draws: see `priors`.
-
-    Returns:
-        uint8 array of shape (classes x height, columns x width, channels).
-    """
-    rows = min(vae.classes, named_rows.MOST_CLASSES)
-    z = vae.prior.draw(
-        seed,
-        randomness.Tag.PICTURES,
-        row=0,
-        position=0,
-        count=columns,
-        temperature=temperature,
-    ).numpy()
-    labels = np.arange(rows).repeat(columns)
-    return tile(inference.decode(vae, np.tile(z, (rows, 1)), labels), columns)
+    found = draws(vae, rows, seed, temperature, label)
+    return tile(inference.decode(vae, found.z, found.labels), found.columns)
 
 
 def reconstruction_rows(vae, images, labels=None):
@@ -120,6 +162,29 @@ def reconstruction_rows(vae, images, labels=None):
     of_originals = inference.some(labels, slice(COLUMNS))
     both = [originals, inference.reconstruct(vae, originals, of_originals)]
     return tile(np.concatenate(both), len(originals))
+
+
+def reconstruction_errors(vae, images, labels=None):
+    """Returns the reconstruction loss of the images of `reconstruction_rows`.
+
+    Rows of metrics have it of a draw from the posterior. This is that of the
+    posterior's mean, from which the picture is.
+
+    Args:
+        vae: as of `reconstruction_rows`.
+        images: as of `reconstruction_rows`.
+        labels: as of `reconstruction_rows`.
+
+    Returns:
+        float array of shape (columns,).
+    """
+    images = images[:COLUMNS]
+    labels = inference.some(labels, slice(COLUMNS))
+    z = tf.cast(
+        inference.encode(vae, images, labels), vae.decoder.compute_dtype
+    )
+    pixels = tf.cast(images, vae.encoder.variable_dtype) / 255
+    return vae.reconstruction_loss(pixels, z, labels).numpy()
 
 
 def interpolation_rows(vae, images, labels=None):

@@ -1,26 +1,66 @@
 """The files of a finished job's `plots`, and of `vae-generate`."""
 
+from trainer import files
 from trainer.data import classes
-from trainer.pictures import charts, grids, named_rows, png
+from trainer.pictures import (
+    album,
+    catalogue,
+    charts,
+    grids,
+    latent_map,
+    sheet as sheet_lib,
+)
+from trainer.schedule import Schedule
 
-# Pixels of a file per pixel of the few images in a row.
-ROW_SCALE = 3
 _LOSSES_INCHES = (12, 3.6)
+# Of the map: how many hundred pixels an inch has.
+_CHART_SCALE = 2
 
 
-def save_picture(path, pixels, scale=1):
-    """Saves pixels as a PNG.
+def save(path, drawn):
+    """Saves a picture as a PNG.
 
     Args:
         path: where to.
-        pixels: uint8 array of shape (height, width, channels).
-        scale: pixels of the file per pixel.
+        drawn: a `sheet.Drawn`.
     """
-    png.save(path, _enlarge(pixels, scale))
+    files.write_atomically(path, drawn.encode())
+
+
+def draw(sheet, name, config):
+    """Draws a sheet for a file.
+
+    The grid of 30 x 30 images with which the notebook ends keeps its form:
+    the images alone. Its caption is in the texts of the PNG.
+
+    Args:
+        sheet: a `Sheet`.
+        name: str, of the picture.
+        config: the `TrainConfig` of the job.
+
+    Returns:
+        A `sheet.Drawn`.
+    """
+    is_notebook_grid = (
+        config.model == "notebook"
+        and name == album.GENERATED
+        and sheet.rows == sheet.columns == grids.GRID_ROWS
+    )
+    return (sheet_lib.bare if is_notebook_grid else sheet_lib.draw)(sheet)
+
+
+def draw_map(found):
+    """Draws a `LatentMap` for a file; returns a `sheet.Drawn`."""
+    figure = latent_map.draw(found, charts.PAPER)
+    pixels = charts.to_pixels(figure, _CHART_SCALE)
+    return sheet_lib.frame(pixels, "Latent map", found.caption, _CHART_SCALE)
 
 
 def save_plots(job, vae, config, data, rows, stop):
     """Draws the pictures of a finished run into its `plots` folder.
+
+    They are functions of the job's settings, data and rows, whatever happened
+    on the way.
 
     Args:
         job: a claimed `JobDir`.
@@ -35,25 +75,35 @@ def save_plots(job, vae, config, data, rows, stop):
     """
     stop.check()
     job.plots.mkdir(exist_ok=True)
-    path = job.plots / "generated.png"
-    columns = grids.rows_of_grid(data.image_shape)
-    if vae.classes:
-        pixels = grids.class_grid(vae, columns, config.seed)
-        names = classes.names(config, data)[: named_rows.MOST_CLASSES]
-        named_rows.save(path, pixels, names, named_rows.scale_of(pixels))
-    else:
-        save_picture(path, grids.grid(vae, columns, config.seed))
+    sheet = catalogue.generated(
+        vae,
+        grids.rows_of_grid(data.image_shape),
+        config.seed,
+        class_names=classes.names(config, data),
+    )
+    name = album.GENERATED
+    save(job.plots / f"{name}.png", draw(sheet, name, config))
     stop.check()
     labels = classes.given(config, data.test_labels)
-    save_picture(
+    save(
         job.plots / "reconstructions.png",
-        grids.reconstruction_rows(vae, data.test_images, labels),
-        ROW_SCALE,
+        sheet_lib.draw(
+            catalogue.reconstructions(vae, data.test_images, labels)
+        ),
     )
     stop.check()
-    figure = charts.losses(rows, charts.LOSSES, charts.PAPER, _LOSSES_INCHES)
-    png.save(job.plots / "losses.png", charts.to_pixels(figure))
-
-
-def _enlarge(pixels, scale):
-    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    schedule = Schedule.of(config, len(data.train_images))
+    # Restarts are not marked: a killed job ends with the same files.
+    marks = charts.marks(config, schedule, rows)
+    figure = charts.losses(
+        rows, charts.LOSSES, charts.PAPER, _LOSSES_INCHES, marks=marks
+    )
+    caption = charts.caption(config.reconstruction_loss)
+    save(
+        job.plots / "losses.png",
+        sheet_lib.frame(
+            charts.to_pixels(figure),
+            "Losses",
+            f"{caption} {marks.sentence()}",
+        ),
+    )

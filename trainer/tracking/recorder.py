@@ -21,7 +21,7 @@ from trainer.model import (
     priors,
 )
 from trainer.model.weights import variables_of
-from trainer.pictures import grids, latent_space, named_rows
+from trainer.pictures import catalogue, sheet
 from trainer.tracking.rows import count_rows, rows_until
 from trainer.tracking.summaries import Summaries
 
@@ -153,34 +153,19 @@ class Recorder:
             self._draw(moment)
 
     def _draw(self, moment):
-        for name, pixels in (
-            (
-                "reconstructions",
-                grids.reconstruction_rows(
-                    self._vae, self._images, self._labels
-                ),
+        held_out = self._vae, self._images, self._labels, self._held_out
+        for name, picture in {
+            "reconstructions": catalogue.reconstructions(*held_out),
+            "samples": catalogue.generated(
+                self._vae,
+                _SAMPLE_ROWS,
+                self._config.seed,
+                class_names=self._class_names,
             ),
-            ("samples", self._samples()),
-            (
-                "traversals",
-                latent_space.traversal_rows(
-                    self._vae, self._images, self._labels
-                ),
-            ),
-        ):
-            self._summaries.write_picture(moment.step, name, pixels)
-
-    def _samples(self):
-        """Returns a grid of draws from the prior, by class where there are."""
-        seed = self._config.seed
-        if not self._vae.classes:
-            return grids.grid(self._vae, _SAMPLE_ROWS, seed)
-        pixels = grids.class_grid(self._vae, _SAMPLE_ROWS, seed)
-        return named_rows.with_names(
-            pixels,
-            self._class_names[: named_rows.MOST_CLASSES],
-            named_rows.scale_of(pixels),
-        )
+            "traversals": catalogue.traversals(*held_out),
+        }.items():
+            drawn = sheet.draw(picture)
+            self._summaries.write_picture(moment.step, name, drawn)
 
     def save(self, moment):
         """Saves a checkpoint of a `loop.Moment`, in the background."""

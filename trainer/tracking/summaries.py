@@ -5,7 +5,7 @@ import threading
 
 from trainer import files
 from trainer.errors import JobDirError
-from trainer.pictures import charts
+from trainer.pictures import charts, kl_chart, sheet
 from trainer.tracking.rows import (
     last_held_out_step,
     read_rows,
@@ -31,7 +31,6 @@ CURVES = {
 GROUP_CURVES = {f"kl_group_{number}": "posterior" for number in (1, 2, 3)}
 _ALL_CURVES = CURVES | GROUP_CURVES
 _PICTURES = "pictures"
-_KL_INCHES = (4, 2.4)
 # Of what somebody deletes as often as it is written.
 _TRIES = 10
 
@@ -89,23 +88,24 @@ class Summaries:
             kl_of_units: float array of shape (latent_dim,), in nats.
         """
         step, nats, units = row["step"], kl_of_units.sum(), len(kl_of_units)
-        figure = charts.kl_of_units(
-            kl_of_units,
-            charts.PAPER,
-            _KL_INCHES,
-            title=f"{nats:.2f} nats in {units} latent units",
+        figure = kl_chart.draw(
+            kl_of_units, charts.PAPER, of=f"the {row['split']} set"
         )
-        pixels = charts.to_pixels(figure)
+        drawn = sheet.frame(
+            charts.to_pixels(figure),
+            f"{nats:.2f} nats in {units:,} latent units",
+            f"{kl_chart.share_out(kl_of_units).sentence()}.",
+        )
         with self._lock:
             events = self._events[row["split"]]
             events.histogram(step, "posterior/kl_of_units", kl_of_units)
-            events.image(step, f"{_PICTURES}/kl_of_units", pixels)
+            events.image(step, f"{_PICTURES}/kl_of_units", drawn)
 
-    def write_picture(self, step, name, pixels):
-        """Writes a picture, uint8 of shape (height, width, channels)."""
+    def write_picture(self, step, name, drawn):
+        """Writes a picture, a `sheet.Drawn`."""
         with self._lock:
             self._events[self._held_out].image(
-                step, f"{_PICTURES}/{name}", pixels
+                step, f"{_PICTURES}/{name}", drawn
             )
 
     def sync(self):

@@ -13,8 +13,6 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
-from trainer.pictures import png
-
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 
 
@@ -57,10 +55,10 @@ class EventWriter:
         summary = histogram_pb(tag, values)
         self._write(event_pb2.Event(step=step, summary=summary))
 
-    def image(self, step, tag, pixels):
-        """Writes a picture, uint8 of shape (height, width, channels)."""
-        height, width = (str(side).encode() for side in pixels.shape[:2])
-        content = np.array([width, height, png.encode(pixels)], dtype=object)
+    def image(self, step, tag, drawn):
+        """Writes a picture, a `sheet.Drawn`."""
+        height, width = (str(side).encode() for side in drawn.pixels.shape[:2])
+        content = np.array([width, height, drawn.encode()], dtype=object)
         summary = summary_pb2.Summary()
         summary.value.add(
             tag=tag,

@@ -21,6 +21,7 @@ from tests.tools.project import ROOT
 from trainer.commands import data
 from trainer.data import manifest, records, shared_folder
 from trainer.errors import ConfigError
+from trainer.pictures.layout import parse
 
 SHARD = "train/images-00000-of-00001.npy"
 BUCKET = "gs://bucket/sets/photos"
@@ -140,13 +141,14 @@ def test_show_prints_what_is_there_and_draws_it(dataset, tmp_path):
     assert "source: kind folder, name source" in outcome.out
     assert "cat " in outcome.out and "Digest: " in outcome.out
     with Image.open(picture) as image:
-        # Two rows of ten images of 64 pixels, and a column of names.
-        assert image.height == 2 * 64 and image.width > 10 * 64
-        drawn = np.asarray(image)[:64, -640:]
+        pixels = np.asarray(image)
+        layout = parse(image.text["Layout"], pixels.shape)
+    assert (layout.rows, layout.columns, layout.scale) == (2, 10, 8)
+    drawn = layout.images(pixels)[0, 0]
     with records.open_dataset(dataset) as opened:
         split = opened.splits["train"]
         (cats,) = np.nonzero(split.labels == 0)
-        assert np.array_equal(drawn[::8, :64:8], split.read(cats[:1])[0])
+        assert np.array_equal(drawn, split.read(cats[:1])[0])
 
 
 def test_show_draws_images_without_classes(tmp_path):
@@ -156,10 +158,10 @@ def test_show_draws_images_without_classes(tmp_path):
     words = f"--data_dir={tmp_path / 'set'}", f"--output={picture}"
     assert vae_data("show", *words).exit_code == 0
     with Image.open(picture) as image:
-        assert image.size == (640, 128)
-        assert image.getpixel((200, 100)) == (9,) or (
-            image.getpixel((0, 0)), image.getpixel((639, 127))
-        ) == (9, 255)  # fmt: skip
+        pixels = np.asarray(image)[..., np.newaxis]
+        images = parse(image.text["Layout"], pixels.shape).images(pixels)
+    # The last seven of 20 places are empty.
+    assert (images.reshape(20, -1) == [[9]] * 13 + [[255]] * 7).all()
 
 
 def flip(folder):
@@ -236,7 +238,8 @@ def test_classes_without_images_have_no_row(tmp_path):
     outcome = vae_data("show", *words)
     assert outcome.exit_code == 0 and "and 51 classes more" in outcome.out
     with Image.open(picture) as image:
-        assert image.height == 64
+        layout = parse(image.text["Layout"], (image.height, image.width))
+    assert layout.rows == 1
 
 
 @pytest.mark.parametrize("part", ["show", "verify"])

@@ -1,6 +1,7 @@
 """The commands that draw, in this process, on a small job."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -14,10 +15,13 @@ from tests.tools.html_outline import HOSTILE, Outline
 from tests.tools.idx import write_idx_folder
 from tests.tools.small_jobs import small_job
 from trainer.commands import generate
+from trainer.config import TrainConfig
 from trainer.data import synthetic
 from trainer.gallery import page as page_lib
 from trainer.job import train_and_evaluate
 from trainer.model.trained import Trained
+from trainer.pictures.album import Album
+from trainer.pictures.sheet import Sheet
 
 
 @pytest.fixture
@@ -47,17 +51,35 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     assert re.search(r"finished after [\d.]+ s: .*steps that count", page.text)
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
-    for title in ("Losses", "Reconstructions", "Manifold", "Ankle boot"):
+    assert "squared error, summed over the values of an image" in page.text
+    for title in (
+        "Losses",
+        "Latent map",
+        "Reconstructions",
+        "Manifold",
+        "Ankle boot",
+    ):
         assert title in page.text
     assert "KL divergence of each latent unit" not in page.text
-    # 3 charts, 4 pictures, a row for each class and for each unit.
-    assert len(page.images) == 3 + 4 + 10 + 8
+    # 3 charts and the latent map, 4 pictures, a row for each class and unit.
+    assert len(page.images) == 4 + 4 + 10 + 8
     assert all(image["alt"] for image in page.images)
     assert all(address.startswith("data:") for address in page.addresses)
     assert "url(" not in text
     assert "@import" not in text
     assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     assert (job_dir / "gallery.html").read_text() == text
+
+
+def test_charts_mark_where_a_job_was_started_again(job_dir):
+    path = job_dir / "goodput.json"
+    content = json.loads(path.read_text())
+    again = content["sessions"][0] | {"number": 2, "first_step": 10}
+    content["sessions"].append(again)
+    path.write_text(json.dumps(content))
+    assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
+    page = Outline((job_dir / "gallery.html").read_text())
+    assert "started again, and went on from step 10." in page.text
 
 
 def test_a_page_of_a_job_in_between_says_so(job_dir):
@@ -83,7 +105,7 @@ def test_a_page_names_the_split_that_a_job_was_watched_on(tmp_path):
     assert run_command("vae-gallery", f"--job_dir={tmp_path}")[0] == 0
     page = Outline((tmp_path / "gallery.html").read_text())
     assert "Validation set, step 2, epoch 1" in page.text
-    assert len(page.images) == 3 + 4 + 10 + 8
+    assert len(page.images) == 4 + 4 + 10 + 8
 
 
 def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):
@@ -91,7 +113,7 @@ def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):
     assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "Losses" not in page.text
-    assert len(page.images) == 4 + 10 + 8
+    assert len(page.images) == 1 + 4 + 10 + 8
 
 
 @pytest.fixture
@@ -162,7 +184,14 @@ def test_a_page_shows_what_vae_evaluate_found(job_dir):
     assert "probe accuracy" in page.text
     assert "linear_probe" not in page.text
     assert "KL divergence of each latent unit" in page.text
-    assert len(page.images) == 3 + 1 + 4 + 10 + 8
+    assert len(page.images) == 4 + 1 + 4 + 10 + 8
+
+
+@pytest.mark.parametrize(
+    "values", [[], [1.0, float("nan")], [float("inf")], [1e308, 1], ["1"], 3]
+)
+def test_a_page_has_no_chart_of_what_is_no_kl(values):
+    assert page_lib._kl_of_units({"kl_of_units": values}) is None
 
 
 def test_a_page_never_leaves_out_what_it_was_not_told():
@@ -221,11 +250,12 @@ def test_arrays_hold_the_images_by_row_and_column(job_dir, tmp_path):
     assert all(array.dtype == np.uint8 for array in arrays.values())
 
 
-def test_arrays_in_colour_have_the_channels_last(tmp_path):
-    path, shape = tmp_path / "generated.npy", (2 * 12, 3 * 8, 3)
+def test_arrays_in_colour_have_the_channels_last():
+    shape = 2 * 12, 3 * 8, 3
     pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    generate._save(path, pixels, None, (12, 8, 3))
-    found = np.load(path, allow_pickle=False)
+    drawn = Album({"generated": Sheet(pixels, (12, 8, 3), "", "")}, [])
+    ((_, content),) = generate._contents(drawn, "npy", TrainConfig())
+    found = np.load(io.BytesIO(content), allow_pickle=False)
     assert found.shape == (2, 3, 12, 8, 3)
     np.testing.assert_array_equal(found[1, 2], pixels[12:, 16:])
 
@@ -252,6 +282,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path):
     assert (code, err) == (0, "")
     assert "No manifold: one latent unit spans no plane." in out
     assert "No classes: idx has no test labels." in out
+    assert "No latent map: one latent unit spans no plane." in out
     assert run_command("vae-gallery", f"--job_dir={job_dir}")[0] == 0
     page = Outline((job_dir / "gallery.html").read_text())
     assert "No manifold: one latent unit spans no plane." in page.text

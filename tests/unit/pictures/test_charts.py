@@ -1,7 +1,8 @@
-import numpy as np
 import pytest
 
+from trainer.config import TrainConfig
 from trainer.pictures import charts
+from trainer.schedule import Schedule
 
 SIZE = (4, 2.4)
 
@@ -17,6 +18,9 @@ def has_color(pixels, color):
 def row(split, step, value):
     losses = dict.fromkeys(charts.LOSSES, value)
     return {"split": split, "step": step, **losses}
+
+
+ROWS = [row("train", 1, 2.0), row("test", 1, 1.0)]
 
 
 def losses(rows, **settings):
@@ -49,6 +53,41 @@ def test_a_chart_shows_all_from_the_first_evaluation_on():
     assert (whole != part).any()
 
 
+def test_the_end_of_the_warm_up_and_restarts_are_marked():
+    config = TrainConfig(kl_warmup_epochs=2)
+    schedule = Schedule(steps_per_epoch=10, total_steps=100)
+    rows = [row("train", step, 1.0) for step in (1, 100)]
+    found = charts.marks(config, schedule, rows, [0, 70, 30, 70, 100])
+    # A restart at 0 or at the last row explains no curve.
+    assert found == charts.Marks(21, (30, 70))
+    assert found.sentence() == (
+        "Dashed: the KL has its full weight, from step 21 on. Dotted: the job "
+        "was started again, and went on from step 30, 70."
+    )
+    figure = charts.losses(
+        rows, charts.LOSSES, charts.PAPER, (12, 3.6), marks=found
+    )
+    for axes in figure.axes:
+        marked = {
+            line.get_xdata()[0]: line.get_linestyle()
+            for line in axes.get_lines()
+            if line.get_label() == "_mark"
+        }
+        assert marked == {21: "--", 30: ":", 70: ":"}
+        names = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert names == ["train"]
+
+
+def test_a_chart_that_ends_in_the_warm_up_has_no_mark():
+    schedule = Schedule(steps_per_epoch=10, total_steps=100)
+    rows = [row("train", 21, 1.0)]
+    for epochs in (0, 2):
+        config = TrainConfig(kl_warmup_epochs=epochs)
+        assert charts.marks(config, schedule, rows).sentence() == ""
+    many = charts.Marks(0, tuple(range(1, 31))).sentence()
+    assert many.endswith("7, 8 and 22 more.")
+
+
 @pytest.mark.parametrize("name", ["$\\x$", "long " * 50])
 def test_the_name_of_a_split_can_be_anything(name):
     drawn = losses([row(name, 1, 1.0), row(name, 2, 2.0)])
@@ -67,33 +106,10 @@ def test_the_legend_covers_no_end_of_a_curve(values, is_above):
     assert (legend.y0 > axes.bbox.y0 + axes.bbox.height / 2) == is_above
 
 
-def bars(kl):
-    """Returns where the bars are: bool of shape (height, width), cropped."""
-    figure = charts.kl_of_units(kl, charts.PAPER, SIZE)
-    is_bar = has_color(charts.to_pixels(figure), charts.PAPER.train)
-    across = np.flatnonzero(is_bar.any(axis=0))
-    return is_bar[:, across[0] : across[-1] + 1]
-
-
-def test_the_bars_of_the_units_are_sorted_and_to_scale():
-    heights = [
-        np.median(bar.sum(axis=0)[bar.any(axis=0)])
-        for bar in np.array_split(bars([0.5, 4.0, 1.0, 2.0]), 4, axis=1)
-    ]
-    np.testing.assert_allclose(
-        np.divide(heights, heights[0]), [1, 0.5, 0.25, 0.125], atol=0.02
-    )
-
-
-def test_many_units_have_no_gaps_between_their_bars():
-    assert not bars([1.0] * 8).any(axis=0).all()
-    assert bars(np.linspace(1, 2, 200)).any(axis=0).all()
-
-
 @pytest.mark.parametrize("scheme", [*charts.SCHEMES.values(), charts.PAPER])
 def test_equal_charts_are_equal_bytes(scheme):
     first, second = (
-        charts.to_svg(charts.kl_of_units([1.0, 2.0], scheme, SIZE))
+        charts.to_svg(charts.losses(ROWS, charts.LOSSES, scheme, SIZE))
         for _ in range(2)
     )
     assert first == second
@@ -102,7 +118,7 @@ def test_equal_charts_are_equal_bytes(scheme):
 
 def test_a_chart_on_a_page_lets_its_background_through():
     page, paper = (
-        charts.to_svg(charts.kl_of_units([1.0], scheme, SIZE))
+        charts.to_svg(charts.losses(ROWS, charts.LOSSES, scheme, SIZE))
         for scheme in (charts.SCHEMES["light"], charts.PAPER)
     )
     assert b"#ffffff" not in page

@@ -6,7 +6,7 @@ from trainer.errors import ConfigError
 from trainer.model import inference
 from trainer.model.build import build_vae
 from trainer.model.trained import Trained
-from trainer.pictures import album, grids
+from trainer.pictures import album, catalogue, grids
 from trainer.randomness import Tag
 
 
@@ -69,6 +69,32 @@ def test_reconstructions_stand_below_their_originals(vae):
     np.testing.assert_array_equal(
         pixels[28:, 28:56], inference.reconstruct(vae, images[1:2])[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "unit"),
+    [
+        ("mse", "its squared error, summed over pixels"),
+        ("bce", "its reconstruction loss in nats"),
+    ],
+)
+def test_the_error_below_a_reconstruction_is_that_of_the_picture(loss, unit):
+    vae = build_vae(
+        TrainConfig(latent_dim=3, reconstruction_loss=loss), (8, 8, 1)
+    )
+    images = np.random.default_rng(0).integers(
+        0, 256, (12, 8, 8, 1), dtype=np.uint8
+    )
+    sheet = catalogue.reconstructions(vae, images)
+    assert sheet.caption.endswith(f"Under each: {unit}.")
+    x = images[:10] / 255
+    m = grids.cells(sheet.pixels, 8, 8)[1] / 255
+    terms = (x - m) ** 2
+    if loss == "bce":
+        terms = -(x * np.log(m) + (1 - x) * np.log(1 - m))
+    # The picture has 256 levels.
+    found = [float(note) for note in sheet.notes]
+    np.testing.assert_allclose(found, terms.sum(axis=(1, 2, 3)), rtol=0.01)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,18 +1,37 @@
 import numpy as np
+import pytest
 from PIL import Image
 
-from trainer.pictures import picture_files
+from trainer.config import TrainConfig
+from trainer.pictures import grids, picture_files
+from trainer.pictures.sheet import Sheet
 
 
-def test_saved_pictures_have_the_same_grey_values(tmp_path):
-    pixels = np.arange(280 * 140).reshape(140, 280, 1).astype(np.uint8)
-    picture_files.save_picture(tmp_path / "one.png", pixels)
-    picture_files.save_picture(tmp_path / "two.png", pixels, scale=2)
-    one, two = (
-        np.asarray(Image.open(tmp_path / f"{name}.png"))[..., np.newaxis]
-        for name in ("one", "two")
-    )
-    np.testing.assert_array_equal(one, pixels)
-    assert two.shape == (280, 560, 1)
-    for corner in (two[::2, ::2], two[1::2, 1::2]):
-        np.testing.assert_array_equal(corner, pixels)
+def some_sheet(rows, **settings):
+    pixels = np.arange(rows * rows * 28 * 28).reshape(-1, 28, 28, 1)
+    tiled = grids.tile(pixels.astype(np.uint8), rows)
+    return Sheet(tiled, (28, 28, 1), "Generated images", "Draws.", **settings)
+
+
+def test_the_notebooks_grid_is_its_images_alone(tmp_path):
+    sheet = some_sheet(30)
+    drawn = picture_files.draw(sheet, "generated", TrainConfig())
+    picture_files.save(tmp_path / "a.png", drawn)
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.size, image.mode) == ((840, 840), "L")
+        assert image.text["Description"] == "Draws."
+        np.testing.assert_array_equal(np.asarray(image), sheet.pixels[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "settings"),
+    [
+        (3, "generated", {}),
+        (30, "manifold", {}),
+        (30, "generated", {"model": "conv"}),
+    ],
+)
+def test_other_pictures_have_a_title_and_a_caption(rows, name, settings):
+    drawn = picture_files.draw(some_sheet(rows), name, TrainConfig(**settings))
+    height, width, _ = drawn.pixels.shape
+    assert height > width > 640
