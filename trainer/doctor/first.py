@@ -5,6 +5,7 @@ in the job as it would without it.
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -45,6 +46,7 @@ def examine(config, stop, console):
             *(sys.executable, "-m", "trainer.commands.doctor"),
             *_flags_of(config),
         ],
+        env={**os.environ, **_same_imports()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -87,6 +89,17 @@ def _flags_of(config):
     """Returns all settings as flags, whatever file they came from."""
     lines = flags.flag_file(config).splitlines()
     return [line for line in lines if not line.startswith("#")]
+
+
+def _same_imports():
+    """Returns variables with which Python imports what this process does.
+
+    Else -m would look into the working directory first, as a console script
+    does not. Before Python 3.11 it does so all the same.
+    https://docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH
+    """
+    folders = [folder or os.getcwd() for folder in sys.path]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(folders)}
 
 
 def _tell(process, console):

@@ -299,6 +299,19 @@ def test_a_job_begins_where_the_doctors_exit_code_allows(
     assert flags.parse_flags(given[2:]) == config
 
 
+def test_the_doctor_imports_what_the_job_does(
+    monkeypatch, tmp_path, console, stop, capsys
+):
+    # Of a folder that only looks like the package nothing is run.
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(first, "_flags_of", lambda config: ["--version"])
+    assert first.examine(TrainConfig(), stop, console) is None
+    assert f"vae-trainer {__version__}" in capsys.readouterr().out
+
+
 def test_a_doctor_that_is_killed_allows_nothing(doctor, console, stop):
     doctor("kill -9 $$")
     assert "exit code -9" in str(first.examine(TrainConfig(), stop, console))
