@@ -45,7 +45,7 @@ def beside(proof, name, precision, at_knee):
     batch = found["knee"] if at_knee else first
     if not at_knee and found["knee"] == first:
         raise LeftOutError(f"the knee is batch {first}, measured above")
-    yield from _missing(proof, batch)
+    yield from _missing(proof)
     with contextlib.ExitStack() as stack:
         everyone = []
         for one in _contenders(proof, name, precision, batch, found["facts"]):
@@ -194,7 +194,7 @@ def _contenders(proof, name, precision, batch, facts):
                 )
 
 
-def _missing(proof, batch):
+def _missing(proof):
     """Yields the rows of contenders that are left out."""
     everyone = (*TRAINERS, *FIT_MODES)
     for name in everyone:
