@@ -132,19 +132,6 @@ def of_config(config=None, image_shape=(28, 28, 1)):
     return of_models(vae.encoder, vae.decoder)
 
 
-def check_parameters(name, count, expected):
-    """Refuses a contender that is another model.
-
-    Raises:
-        ValueError: it has another number of parameters.
-    """
-    if count != expected:
-        raise ValueError(
-            f"{name} has {count:,} parameters; expected {expected:,}, those "
-            "of the model that it is compared with."
-        )
-
-
 def _layers(model, input_is_trained):
     """Yields the `Layer`s of a graph of layers."""
     is_trained = {}

@@ -13,7 +13,7 @@ import sys
 import time
 
 from benchmarks import flops
-from benchmarks.turns import BenchmarkOver, Turn
+from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.flags import parse_flags
 
@@ -53,8 +53,11 @@ def main():
     turn = Turn()
     config = parse_flags(settings["flags"])
     with quiet_tensorflow():
+        import tensorflow as tf
+
         from trainer.job import train_and_evaluate
         from trainer.training import Parts
+    turn.finish = tf.test.experimental.sync_devices
     parts = Parts()
     parts = dataclasses.replace(
         parts,
@@ -78,7 +81,7 @@ def main():
 def _checked(build_vae):
     def build(*args, **kwargs):
         vae = build_vae(*args, **kwargs)
-        flops.check_parameters(
+        check_parameters(
             "The trainer's model",
             vae.encoder.count_params() + vae.decoder.count_params(),
             flops.of_config().parameters,

@@ -7,8 +7,8 @@ import contextlib
 import json
 import sys
 
-from benchmarks import flops, keras_conv
-from benchmarks.turns import BenchmarkOver, Turn
+from benchmarks import keras_conv
+from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.data import sources
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
@@ -156,6 +156,7 @@ def main():
     """
     settings = json.loads(sys.argv[1])
     turn = Turn()
+    turn.finish = tf.test.experimental.sync_devices
     config = parse_flags(settings["flags"])
     data = sources.load(config, Console(), StopSignal())
     images = data.train_images.astype("float32") / 255
@@ -169,7 +170,7 @@ def main():
     )
     keras.mixed_precision.set_dtype_policy(settings["policy"])
     vae = build_vae(config.latent_dim, settings["conv"])
-    flops.check_parameters(
+    check_parameters(
         "The model of Model.fit",
         vae.encoder.count_params() + vae.decoder.count_params(),
         settings["parameters"],

@@ -9,9 +9,10 @@ import contextlib
 import json
 import sys
 
-from benchmarks import flops, pytorch_conv
-from benchmarks.turns import BenchmarkOver, Turn
-from trainer.data import sources
+import numpy as np
+
+from benchmarks import pytorch_conv
+from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.runtime.console import Console
 from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
@@ -71,54 +72,77 @@ def main():
 
     They are `flags`, `parameters`, which the model has to have, `conv` of the
     arguments of `pytorch_conv` or None, `threads`, `channels_last` and
-    `compile`.
+    `compile`: False, True or a mode of `torch.compile`. There may be
+    `device`, `precision` ("TF32" or "bfloat16") and `images`, the shape of
+    random ones in the place of those of `flags`.
     """
     settings = json.loads(sys.argv[1])
     turn = Turn()
     import torch
 
+    device = settings.get("device", "cpu")
     torch.set_num_threads(settings["threads"])
     # TensorFlow does so too; threads that start later inherit it.
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
+    if device == "cuda":
+        turn.finish = torch.cuda.synchronize
+        torch.backends.cudnn.benchmark = True
+        # "high" is TensorFloat-32, as TensorFlow has it by default.
+        torch.set_float32_matmul_precision("high")
     config = parse_flags(settings["flags"])
-    data = sources.load(config, Console(), StopSignal())
-    images = torch.from_numpy(data.train_images.astype("float32") / 255)
-    images = images.permute(0, 3, 1, 2)
     layout = (
         torch.channels_last
         if settings["channels_last"]
         else torch.contiguous_format
     )
-    images = images.contiguous(memory_format=layout)
+    # On a GPU they stay in its memory, where no batch is copied.
+    images = torch.from_numpy(_images(settings, config)).to(device)
+    images = images.permute(0, 3, 1, 2).contiguous(memory_format=layout)
     if settings["conv"] is None:
         vae, loss_of = build_vae(config.latent_dim), total_loss
     else:
         vae = pytorch_conv.build_vae(config.latent_dim, **settings["conv"])
         loss_of = pytorch_conv.total_loss
-    flops.check_parameters(
+    check_parameters(
         "PyTorch's model",
         sum(weight.numel() for weight in vae.parameters()),
         settings["parameters"],
     )
-    vae = vae.to(memory_format=layout)
+    vae = vae.to(device, memory_format=layout)
     optimizer = torch.optim.Adam(
         vae.parameters(), config.learning_rate, eps=1e-7, fused=True
     )
     if settings["compile"]:
-        loss_of = torch.compile(loss_of)
+        mode = settings["compile"]
+        loss_of = torch.compile(loss_of, mode=None if mode is True else mode)
+    lower = settings.get("precision") == "bfloat16"
     size = config.batch_size
     with contextlib.suppress(BenchmarkOver):
         turn.ready(version=torch.__version__)
         while True:
-            order = torch.randperm(len(images))
+            order = torch.randperm(len(images), device=device)
             for first in range(0, len(images) - size + 1, size):
                 batch = images[order[first : first + size]]
-                epsilon = torch.randn(size, config.latent_dim)
+                epsilon = torch.randn(size, config.latent_dim, device=device)
                 optimizer.zero_grad(set_to_none=True)
-                loss_of(vae, batch, epsilon).backward()
+                with torch.autocast(device, torch.bfloat16, enabled=lower):
+                    loss = loss_of(vae, batch, epsilon)
+                loss.backward()
                 optimizer.step()
                 turn.did(1)
+
+
+def _images(settings, config):
+    """Returns a float32 array of images in [0, 1]."""
+    if settings.get("images"):
+        random = np.random.default_rng(0)
+        return random.random(settings["images"], np.float32)
+    # Which loads TensorFlow.
+    from trainer.data import sources
+
+    data = sources.load(config, Console(), StopSignal())
+    return data.train_images.astype("float32") / 255
 
 
 if __name__ == "__main__":

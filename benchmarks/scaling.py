@@ -1,10 +1,14 @@
 """On paper: what many GPUs would do with this model. See scaling.md.
 
 python -m benchmarks.scaling
+python -m benchmarks.scaling --constants=runs/gpu-proof.json
 """
 
+import argparse
 import dataclasses
+import json
 import math
+import pathlib
 import sys
 
 from benchmarks import flops
@@ -12,11 +16,109 @@ from benchmarks import flops
 REPLICAS = (1, 2, 4, 8, 16, 64, 256, 1024)
 # A step all-reduces the gradients and three losses, in float32.
 BYTES = 4 * (flops.of_config().parameters + 3)
-# Of the peak. On 2 CPU cores the step reaches 0.44 of a matrix product; on a
-# GPU these layers are small and bound by memory. An assumption.
-UTILISATION = 0.25
-# Kernel launches of a step, about 150 at 5 us: a step is never shorter.
-OVERHEAD_SECONDS = 0.75e-3
+_MEASURED_PART = "speed: notebook, TF32"
+
+
+class ConstantsError(Exception):
+    """A file does not tell what a step takes on a GPU."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """What the compute of a step is worked out from.
+
+    Attributes:
+        utilisation: float, share of a GPU's peak rate that the work reaches.
+        overhead_seconds: float, below which no step gets.
+        told: str, where they come from.
+    """
+
+    utilisation: float
+    overhead_seconds: float
+    told: str
+
+    @classmethod
+    def of_file(cls, path):
+        """Returns those that `make gpu-proof` measured.
+
+        A step of b images takes overhead + b x work / rate: the line through
+        the smallest and the largest batch. The rate is given as a share of
+        the matrix product that was measured on the same GPU.
+
+        Args:
+            path: `pathlib.Path` of its JSON file.
+
+        Raises:
+            ConstantsError: it does not tell.
+        """
+        try:
+            found = json.loads(path.read_text())
+            model = (found["machine"].get("gpu") or {}).get("model")
+            batches = sorted(
+                (row["figures"] for row in found["rows"] if _is_batch(row)),
+                key=lambda figures: figures["batch"],
+            )
+        except OSError as error:
+            raise ConstantsError(
+                f"--constants={path} cannot be read ({error.strerror}); give "
+                "the file that make gpu-proof wrote."
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConstantsError(
+                f"--constants={path} is not what make gpu-proof writes; give "
+                "its file."
+            ) from error
+        if not model:
+            raise ConstantsError(
+                f"--constants={path} was measured on a CPU, which says nothing "
+                "of GPUs; give one that was measured on a GPU."
+            )
+        if len(batches) < 2:
+            raise ConstantsError(
+                f"--constants={path} has {len(batches)} batch sizes of the "
+                "notebook's model, and 2 are needed; run make gpu-proof with "
+                "more --budget_s."
+            )
+        few, many = batches[0], batches[-1]
+        seconds = [
+            one["batch"] / one["images_per_second"] for one in (few, many)
+        ]
+        slope = (seconds[1] - seconds[0]) / (many["batch"] - few["batch"])
+        if slope <= 0:
+            raise ConstantsError(
+                f"--constants={path} has a larger batch that took no longer; "
+                "the overhead is all that it shows. Measure larger batches."
+            )
+        share = many["step_flops"] / slope / many["product_flops"]
+        overhead = max(seconds[0] - slope * few["batch"], 0.0)
+        return cls(
+            utilisation=share,
+            overhead_seconds=overhead,
+            told=(
+                f"Measured on {model} ({path}): {1e3 * overhead:.2f} ms and "
+                f"{share:.2f} of a matrix product, which is put in the place "
+                "of the peak below."
+            ),
+        )
+
+
+def _is_batch(row):
+    """Whether a row of a proof is of a batch size that fits the memory."""
+    return (
+        row["part"] == _MEASURED_PART
+        and row["name"].startswith("batch ")
+        and row["figures"].get("images_per_second") is not None
+    )
+
+
+# Of the peak: on 2 CPU cores the step reaches 0.44 of a matrix product; on a
+# GPU these layers are small and bound by memory. And kernel launches of a step,
+# about 150 at 5 us: a step is never shorter.
+ASSUMED = Constants(
+    utilisation=0.25,
+    overhead_seconds=0.75e-3,
+    told="Assumed, not measured: 0.75 ms and 0.25 of the peak.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,28 +184,30 @@ def _slowest_link(machine, replicas):
     return machine.near if replicas <= machine.gpus else machine.far
 
 
-def compute_seconds(machine, images):
+def compute_seconds(machine, images, constants=ASSUMED):
     """Seconds of a step's forward and backward pass on one GPU."""
     work = images * flops.of_config().step_flops
-    return OVERHEAD_SECONDS + work / (UTILISATION * machine.flops)
+    rate = constants.utilisation * machine.flops
+    return constants.overhead_seconds + work / rate
 
 
-def rows(machine, images_of):
+def rows(machine, images_of, constants=ASSUMED):
     """Returns a row for each number of GPUs.
 
     Args:
         machine: a `Machine`.
         images_of: function from replicas to each one's images of a step.
+        constants: a `Constants`.
 
     Returns:
         List of (replicas, images of each, seconds of compute, of a ring, of
         a tree, images/s over one GPU's with a ring, and with a tree).
     """
-    alone = images_of(1) / compute_seconds(machine, images_of(1))
+    alone = images_of(1) / compute_seconds(machine, images_of(1), constants)
     result = []
     for replicas in REPLICAS:
         images = images_of(replicas)
-        compute = compute_seconds(machine, images)
+        compute = compute_seconds(machine, images, constants)
         exchanges = [
             exchange(machine, replicas)
             for exchange in (ring_seconds, tree_seconds)
@@ -116,8 +220,25 @@ def rows(machine, images_of):
     return result
 
 
-def main():
+def main(arguments=None):
     """Prints the tables in Markdown."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.scaling", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--constants",
+        type=pathlib.Path,
+        help="the JSON file of make gpu-proof; assumptions if not given",
+    )
+    options = parser.parse_args(arguments)
+    constants = ASSUMED
+    if options.constants:
+        try:
+            constants = Constants.of_file(options.constants)
+        except ConstantsError as error:
+            parser.error(str(error))
+    print(constants.told)
+    print("Latencies and rates of the links are assumed.")
     print(f"{BYTES:,} bytes all-reduced a step;")
     print(f"{flops.of_config().step_flops / 1e6:.2f} MFLOP an image of a step.")
     for title, images_of in (
@@ -132,7 +253,7 @@ def main():
             )
             print("|---:|---:|---:|---:|---:|---:|---:|")
             for replicas, images, *seconds, by_ring, by_tree in rows(
-                machine, images_of
+                machine, images_of, constants
             ):
                 times = " | ".join(f"{1e3 * value:.2f}" for value in seconds)
                 print(

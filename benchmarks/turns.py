@@ -12,17 +12,41 @@ class BenchmarkOver(Exception):  # noqa: N818
     """The benchmark wants no more steps of this process."""
 
 
+def reports_alone():
+    """Returns what stdout was; what anybody prints goes to stderr from now on.
+
+    A report must be alone on its line.
+    """
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return reports
+
+
+def check_parameters(name, count, expected):
+    """Refuses a contender that is another model.
+
+    Raises:
+        ValueError: it has another number of parameters.
+    """
+    if count != expected:
+        raise ValueError(
+            f"{name} has {count:,} parameters; expected {expected:,}, those "
+            "of the model that it is compared with."
+        )
+
+
 class Turn:
     """Waits on stdin for a number of steps, and reports on stdout.
 
-    What anybody else prints goes to stderr, since a report must be alone on
-    its line.
+    Attributes:
+        finish: function without arguments that waits for what a device still
+            computes; a turn is over when it returns.
     """
 
     def __init__(self):
-        self._reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
+        self._reports = reports_alone()
         self._wanted = 0
+        self.finish = lambda: None
 
     def ready(self, **facts):
         """Says that this contender is set up, and waits for its turn."""
@@ -42,6 +66,7 @@ class Turn:
         self._steps += steps
         if self._steps < self._wanted:
             return
+        self.finish()
         self._send(
             {
                 "steps": self._steps,

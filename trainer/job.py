@@ -17,6 +17,7 @@ from trainer.errors import (
     DataError,
     InterruptedJobError,
     PeerLostError,
+    TrainerError,
 )
 from trainer.job_dir import checkpoint as checkpoint_lib, other_data
 from trainer.job_dir.checkpoint import Checkpoint
@@ -50,6 +51,7 @@ def train_and_evaluate(
     kept=None,
     parts=None,
     clock=None,
+    unfit=None,
 ):
     """Trains a VAE, or goes on with one, until it is finished.
 
@@ -64,6 +66,9 @@ def train_and_evaluate(
             free it before this function returns.
         parts: `Parts`; None for those of this package.
         clock: the `Clock` of the session; None for one that starts now.
+        unfit: a `TrainerError` of this machine, which is one of several. It
+            meets the others to tell them, so that all end for that reason and
+            not because one did not come. None: the machine is fit.
 
     Returns:
         A `Result`, also of a job that had finished before; None on all
@@ -85,19 +90,30 @@ def train_and_evaluate(
         return _lead(session)
     devices.check_workers(config, topology)
     with contextlib.ExitStack() as stack:
-        with session.clock.over("peers"):
-            peers = stack.enter_context(
-                peers_lib.together(
-                    topology,
-                    {**config.shared(), "version": __version__},
-                    config.cluster_timeout_seconds,
-                    session.stop,
-                    session.console,
-                    secret.opened(config, topology.is_chief, session.stop),
-                )
-            )
+        try:
+            with session.clock.over("peers"):
+                peers = stack.enter_context(_meeting(session, topology))
+        except TrainerError:
+            if unfit:
+                raise unfit  # noqa: B904 - who did not come matters less.
+            raise
+        if unfit:
+            raise unfit
         session = dataclasses.replace(session, peers=peers)
         return _lead(session) if topology.is_chief else _follow(session)
+
+
+def _meeting(session, topology):
+    """Returns the context that gives the `Peers` of a worker."""
+    config = session.config
+    return peers_lib.together(
+        topology,
+        {**config.shared(), "version": __version__},
+        config.cluster_timeout_seconds,
+        session.stop,
+        session.console,
+        secret.opened(config, topology.is_chief, session.stop),
+    )
 
 
 def _lead(session):

@@ -5,9 +5,16 @@ import pathlib
 import sys
 
 from trainer.distributed import topology as topology_lib
+from trainer.doctor import first
 from trainer.runtime import flags, gpu_environment, platform
 from trainer.runtime.command import loading_tensorflow, run_command
 from trainer.runtime.console import Console
+
+_DOCTOR = (
+    False,
+    "first examine this machine as vae-doctor does, and train only if that "
+    "finds no failure; of several machines each examines itself",
+)
 
 
 def main():
@@ -23,10 +30,16 @@ def main():
         from trainer.job import train_and_evaluate
         from trainer.tracking.clock import Clock, process_age
 
-        config, topology = parsed
+        config, topology, is_examined = parsed
+        unfit = None
+        if is_examined:
+            unfit = first.examine(config, stop, console)
+        if unfit and topology is None:
+            raise unfit
         train_and_evaluate(
             config,
             topology=topology,
+            unfit=unfit,
             stop=stop,
             console=console,
             kept=kept,
@@ -57,12 +70,15 @@ def _remove_traced_sources():
 
 
 def _parse(arguments):
-    """Returns the `TrainConfig`, and which machines take part."""
-    config = flags.parse_flags(arguments, more_help=_model_help)
+    """Returns the `TrainConfig`, which machines take part, and --doctor."""
+    config, values = flags.parse_with(
+        arguments, flags.TRAIN, {"doctor": _DOCTOR}, _model_help
+    )
     if config is None:
         return None
     gpu_environment.prepare(config)
-    return config, topology_lib.find(os.environ, config.strategy)
+    topology = topology_lib.find(os.environ, config.strategy)
+    return config, topology, values["doctor"]
 
 
 def _model_help(given):
@@ -85,7 +101,7 @@ def _load():
 
 def _console(parsed):
     """Returns a console that says which of several workers this is."""
-    config, topology = parsed
+    config, topology, _ = parsed
     if topology is None:
         return Console(config.log_format)
     return Console(config.log_format, topology.name, topology.is_chief)

@@ -261,3 +261,23 @@ def test_a_signal_during_a_download_exits_75(start, job_dir, tmp_path):
     assert "New job" not in out
     assert "Interrupted by SIGTERM" in err
     assert not list((tmp_path / "keras").rglob("*ubyte*"))
+
+
+@pytest.mark.slow
+def test_a_machine_is_examined_before_it_trains(run_here, job_dir):
+    flags = ("--doctor", *SMALL, "--epochs=1")
+    elsewhere = ("--data_dir=/no/such/folder", "--dataset=prepared")
+    code, out, err = run_here(*flags, *elsewhere, job_dir=job_dir)
+    assert code == 1
+    assert "failure  data                " in out
+    assert "/no/such/folder" in out
+    assert "this machine cannot run the job (exit code 1)" in err
+    assert not job_dir.exists()
+    code, out, err = run_here(*flags, job_dir=job_dir)
+    assert code == 0, out + err
+    examined, _, trained = out.partition(f"New job in {job_dir}.")
+    assert "ok       job                 a new job" in examined
+    assert "0 failures" in examined
+    assert "Finished at step 20" in trained
+    # It is no setting of the job.
+    assert "doctor" not in (job_dir / "config.json").read_text()

@@ -26,6 +26,7 @@ from benchmarks import (
     setup as setup_lib,
     throughput,
     time_to_quality,
+    turns,
 )
 from trainer.config import TrainConfig
 from trainer.model.build import build_vae
@@ -179,7 +180,7 @@ def test_too_few_samples_are_said():
 
 def test_a_contender_with_another_model_is_refused():
     with pytest.raises(ValueError, match="has 761,824 parameters"):
-        flops.check_parameters("X", 761_824, WORK.parameters)
+        turns.check_parameters("X", 761_824, WORK.parameters)
     assert sum(layer.parameters for layer in WORK.layers) == 761_825
 
 
@@ -366,7 +367,7 @@ def test_all_bytes_cross_a_ring_twice_but_for_one_share():
 
 
 def test_the_tables_on_paper_are_those_of_the_script(capsys):
-    scaling.main()
+    scaling.main([])
     printed = capsys.readouterr().out
     text = (contenders.ROOT / "benchmarks" / "scaling.md").read_text()
     tables = [line for line in printed.splitlines() if line[:1] in ("|", "*")]

@@ -43,7 +43,7 @@ def check(name, arguments):
         arguments = arguments[:cut]
     assert pages.unknown(arguments, pages.flags_of(name)) == [], arguments
     if name == "vae-train" and not any(map(is_out_of_reach, arguments)):
-        assert parse_flags(arguments)
+        assert parse_flags([word for word in arguments if word != "--doctor"])
 
 
 def check_submission(engine, *words):

@@ -61,19 +61,32 @@ def _examine(parsed, stop, console):
 
     config, topology, as_json = parsed
     started = time.monotonic()
-    rows = []
+    rows, out = [], sys.stdout
+
+    def tell(row):
+        rows.append(row)
+        if not as_json:
+            for line in table.lines(row):
+                print(line, file=out, flush=True)
+
+    def conclude():
+        seconds = time.monotonic() - started
+        text = f"{table.summary(rows)} Looked for {seconds:.0f} s."
+        if as_json:
+            text = json.dumps(table.as_json(rows, seconds), indent=1)
+        print(text, file=out, flush=True)
+
+    def hung(row):
+        # The main thread waits in what cannot be interrupted.
+        tell(row)
+        conclude()
+        os._exit(1)
+
     # What a check prints on its way is no part of the one JSON object.
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-        for row in examination.run(config, topology, stop, console):
-            rows.append(row)
-            if not as_json:
-                for line in table.lines(row):
-                    print(line, flush=True)
-    seconds = time.monotonic() - started
-    if as_json:
-        print(json.dumps(table.as_json(rows, seconds), indent=1))
-    else:
-        print(f"{table.summary(rows)} Looked for {seconds:.0f} s.")
+        for row in examination.run(config, topology, stop, console, hung):
+            tell(row)
+    conclude()
     return rows_lib.exit_code(rows)
 
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from trainer.doctor import rows, smi
+from trainer.doctor import rows
 from trainer.runtime import gpu_environment
 
 _SIDE = 512
@@ -13,6 +13,7 @@ _SIDE = 512
 _TIMED_SIDE, _TIMED = 4096, 3
 _REDUCED_BYTES = {"GPU": 64 << 20, "CPU": 4 << 20}
 _ROUNDS = 5
+_SHOWN = 200  # Characters of an error of TensorFlow.
 
 
 def there(case):
@@ -26,7 +27,7 @@ def there(case):
             'Install its CUDA libraries: pip install "vae-trainer[gpu]"; '
             "TF_CPP_MIN_LOG_LEVEL=0 shows which of them is missing.",
         )
-    listed = smi.visible()
+    listed = case.gpus
     # Of one that is split, a process sees a single instance.
     # https://docs.nvidia.com/datacenter/tesla/mig-user-guide/
     is_split = listed and any(gpu.is_split for gpu in listed)
@@ -66,11 +67,19 @@ def multiplies(device, case):
     kind = case.cluster.device_kind
     random = np.random.default_rng(0)
     left, right = random.integers(-8, 9, (2, _SIDE, _SIDE)).astype(np.float32)
-    with tf.device(device):
-        # The comparison is a kernel of TensorFlow's own, the product one of
-        # cuBLAS: a driver may have the one and not the other.
-        product = tf.nn.relu(tf.constant(left) @ tf.constant(right) - 1)
-    wrong = int((product.numpy() != np.maximum(left @ right - 1, 0)).sum())
+    try:
+        with tf.device(device):
+            # The comparison is a kernel of TensorFlow's own, the product one
+            # of cuBLAS: a driver may have the one and not the other.
+            product = tf.nn.relu(tf.constant(left) @ tf.constant(right) - 1)
+            product = product.numpy()
+    except tf.errors.OpError as error:
+        return rows.failure(
+            f"It does not compute ({error.message.splitlines()[0][:_SHOWN]}).",
+            "Update NVIDIA's driver if the row above speaks of it, end what "
+            "else uses the device, or take another machine.",
+        )
+    wrong = int((product != np.maximum(left @ right - 1, 0)).sum())
     if wrong:
         return rows.failure(
             f"{wrong:,} of {_SIDE**2:,} products are wrong.",
@@ -78,8 +87,10 @@ def multiplies(device, case):
         )
     if kind != "GPU":
         return rows.ok("multiplies as NumPy does")
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     return rows.ok(
-        f"multiplies as NumPy does, {_teraflops(device):.0f} TFLOP/s of float32"
+        f"multiplies as NumPy does, {_teraflops(device):.0f} TFLOP/s of "
+        f"float32{' (TF32 allowed)' if tf32 else ''}"
     )
 
 
@@ -100,6 +111,8 @@ def all_reduce(case):
     """Whether the replicas of this machine add up, and how fast."""
     cluster = case.cluster
     strategy, replicas = cluster.strategy, cluster.replica_count
+    if replicas == 1:
+        return rows.ok("one replica, which has nobody to add up with")
     count = _REDUCED_BYTES[cluster.device_kind] // 4
 
     @tf.function

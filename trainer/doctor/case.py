@@ -1,13 +1,15 @@
 """What several checks look at, made once: the devices, the data, the model."""
 
+import contextlib
 import dataclasses
 
 from trainer.config import TrainConfig
 from trainer.distributed import devices
 from trainer.distributed.topology import Topology
-from trainer.doctor import facts, pace, rows
-from trainer.errors import ConfigError
+from trainer.doctor import facts, pace, rows, smi
+from trainer.errors import ConfigError, TrainerError
 from trainer.model.build import build_vae
+from trainer.runtime import gpu_environment
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
 
@@ -73,9 +75,27 @@ class Case:
     @property
     def cluster(self):
         """The `Cluster` of this machine."""
-        return self._once(
-            "the device", lambda: devices.connect(self.here, None)
-        )
+
+        def connected():
+            if self.topology is not None:
+                devices.check_workers(self.config, self.topology)
+            if gpu_environment.has_gpu():
+                # Asked before TensorFlow takes memory of them. The check of
+                # the devices says what is wrong with the answer.
+                with contextlib.suppress(TrainerError):
+                    _ = self.gpus
+            return devices.connect(self.here, None)
+
+        return self._once("the device", connected)
+
+    @property
+    def gpus(self):
+        """The `smi.Gpu` that TensorFlow may see, as they were at first.
+
+        Returns:
+            A list; None where nvidia-smi does not tell of them.
+        """
+        return self._once("what nvidia-smi says", smi.visible)
 
     @property
     def vae(self):
@@ -95,11 +115,7 @@ class Case:
     def _build(self):
         shape = self.facts.image_shape
         if shape is None:
-            raise ConfigError(
-                "The shape of the images is known only when vae-train has "
-                "prepared them; run vae-data prepare first, and give its "
-                "folder."
-            )
+            raise rows.NotKnownError("The shape of the images is known")
         with self.cluster.strategy.scope():
             try:
                 return build_vae(self.config, shape)

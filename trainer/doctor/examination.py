@@ -1,6 +1,9 @@
 """All checks in their order: what is cheap and decides most comes first."""
 
+import contextlib
+import dataclasses
 import functools
+import threading
 
 import tensorflow as tf
 
@@ -20,8 +23,13 @@ from trainer.doctor import (
 )
 from trainer.doctor.case import Case
 
+# A check may take so long. The first kernels of a GPU are compiled meanwhile,
+# for which a job waits as long: "could take 30 minutes or longer"
+# (tensorflow#60739).
+SECONDS, COMPILING_SECONDS = 300.0, 1800.0
 
-def run(config, topology, stop, console):
+
+def run(config, topology, stop, console, hung=None):
     """Looks at a machine and at what a job will need.
 
     Args:
@@ -29,6 +37,9 @@ def run(config, topology, stop, console):
         topology: the `Topology` of several machines; None for one alone.
         stop: a `StopSignal`.
         console: a `Console`.
+        hung: function that ends this process; it gets the `Row` of a check
+            that does not end, on a thread of its own. None: such a check is
+            waited for.
 
     Yields:
         A `Row` for each check, as it is done.
@@ -40,7 +51,33 @@ def run(config, topology, stop, console):
     with determinism_kept():
         for name, check in _checks(case):
             stop.check()
-            yield rows.look(name, check)
+            with _limited(name, hung):
+                row = rows.look(name, check)
+            yield row
+
+
+@contextlib.contextmanager
+def _limited(name, hung):
+    """Calls `hung` if the block does not end in time."""
+    if hung is None:
+        yield
+        return
+    compiles = name == "time" or name.startswith(("GPU:", "CPU:"))
+    seconds = COMPILING_SECONDS if compiles else SECONDS
+    row = rows.failure(
+        f"It has not ended in {seconds:g} seconds; what comes after it was not "
+        "looked at.",
+        "Something that it waits for hangs: a device, the driver, or a file "
+        "system of the network. Restart the machine, or take another.",
+    )
+    row = dataclasses.replace(row, name=name)
+    timer = threading.Timer(seconds, hung, [row])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _checks(case):

@@ -19,6 +19,7 @@ from trainer.named_datasets import DEFAULT, NAMED
 
 _DIGITS = 12  # Of a checksum, enough to find it in config.json.
 _SECONDS = 10
+_GONE = (404, 410)
 _HELD_OUT_OF_BINARY = 6
 
 
@@ -124,7 +125,9 @@ def _published(case):
     ):
         return _archive(config, name, str(cache), cache)
     url = config.data_url or dataset.url
-    _knock(url)
+    file = next(iter(dataset.files))
+    # IDX files are published packed.
+    _knock(f"{url.rstrip('/')}/{file}{'' if dataset.is_archive else '.gz'}")
     return _of_name(
         config,
         name,
@@ -138,15 +141,22 @@ def _published(case):
 
 
 def _knock(url):
-    """Raises unless an address answers at all."""
+    """Raises unless an address answers, and has something."""
     try:
-        requests.head(url, timeout=_SECONDS)
+        answer = requests.head(url, timeout=_SECONDS, allow_redirects=True)
     except requests.RequestException as error:
         raise OutOfReachError(
             f"The data is not on this machine, and {url} does not answer "
             f"({type(error).__name__}); give a folder with --data_dir, or "
             "mend the network."
         ) from error
+    # Some servers refuse such a question, and answer the one for the file.
+    if answer.status_code in _GONE:
+        raise DataUnavailableError(
+            f"The data is not on this machine, and {url} does not exist "
+            f"(status {answer.status_code}); give a folder with --data_dir, or "
+            "another --data_url."
+        )
 
 
 def _read(case, folder):

@@ -1,20 +1,26 @@
 """Checks of the folders on this machine: space, permission and speed."""
 
 import errno
+import itertools
+import math
 import os
 import pathlib
 import shutil
 import tempfile
 import time
 
+import numpy as np
+
 from trainer import places
-from trainer.data import images
+from trainer.data import images, records
 from trainer.doctor import needs, rows
+from trainer.job_dir import layout
 from trainer.job_dir.bucket import staging
 
 _PIECE, _PIECES = 1 << 20, 32
 _SECONDS = 3.0
 _LEAST_INODES = 1000
+_MOST_FILES = 10_000
 # A training waits for no checkpoint, but for the last one.
 _SLOW_SECONDS = 60
 _NO_NAMELESS_FILES = (
@@ -56,7 +62,8 @@ def job_folder(case):
             "what the job takes is not known.",
             "Mend what failed above, and look again.",
         )
-    return _judged(around, speed, least)
+    kept = _size_of(pathlib.Path(folder) / layout.CHECKPOINTS)
+    return _judged(around, speed, least, kept)
 
 
 def data_folder(case):
@@ -64,22 +71,17 @@ def data_folder(case):
     facts = case.facts
     if facts.folder is None:
         if places.parse(case.config.data_dir or ".").in_bucket:
-            return _cache(facts)
+            return _cache(case)
         return rows.ok("no files of data on this machine")
-    largest = max(
-        (path for path in facts.folder.rglob("*") if path.is_file()),
-        key=lambda path: path.stat().st_size,
-        default=None,
-    )
-    if largest is None:
-        return rows.ok(f"{facts.folder} holds no file yet")
-    speed = _read_speed(largest)
-    told = f"{facts.folder} is read at {speed / 1e6:,.0f} MB/s"
     if facts.digest is None or images.are_kept(facts.bytes):
-        return rows.ok(f"{told}, once: the images stay in memory")
-    record = facts.bytes / max(facts.train_examples, 1)
+        return _read_once(facts.folder)
+    speed = _record_speed(facts.folder, case.here.batch_size)
+    record = math.prod(facts.image_shape)
     wanted = case.here.batch_size * record / case.pace.step_seconds
-    told += f", the steps take {wanted / 1e6:,.0f} MB/s of it"
+    told = (
+        f"{facts.folder} is read at {speed / 1e6:,.0f} MB/s in random order, "
+        f"the steps take {wanted / 1e6:,.0f} MB/s of it"
+    )
     if wanted > speed:
         return rows.warning(
             f"{told}.",
@@ -89,15 +91,45 @@ def data_folder(case):
     return rows.ok(told)
 
 
-def _cache(facts):
+def _read_once(folder):
+    """The folder of data that a job reads at its start."""
+    files = filter(pathlib.Path.is_file, folder.rglob("*"))
+    # Of a million of pictures the first ones tell enough.
+    largest = max(
+        itertools.islice(files, _MOST_FILES),
+        key=lambda path: path.stat().st_size,
+        default=None,
+    )
+    if largest is None:
+        return rows.ok(f"{folder} holds no file yet")
+    speed = _read_speed(largest)
+    return rows.ok(
+        f"{folder} is read at {speed / 1e6:,.0f} MB/s, once: the images stay "
+        "in memory"
+    )
+
+
+def _cache(case):
     """The folder of the cache, to which data of a bucket is fetched."""
-    folder = _nearest(places.cache_folder())
+    facts, most = case.facts, case.config.cache_gib
+    if 0 < most < facts.bytes / 2**30:
+        return rows.failure(
+            f"{facts.bytes / 2**30:.1f} GiB of data from the bucket are more "
+            f"than --cache_gib={most:g}.",
+            "Give it more, or prepare smaller images.",
+        )
+    cache = places.cache_folder()
+    folder = _nearest(cache)
     free = shutil.disk_usage(folder).free
+    # As `trainer.data.prepared` calls the folder of a dataset.
+    name = places.parse(case.config.data_dir).cache_name
+    here = _size_of(cache / "data" / f"{name}-{(facts.digest or '')[:16]}")
     told = (
         f"{folder} has {free / 2**30:.1f} GiB free for "
         f"{facts.bytes / 2**30:.1f} GiB of data from the bucket"
+        + (f", {here / 2**30:.1f} GiB of which are there" if here else "")
     )
-    if facts.bytes > free:
+    if facts.bytes - here > free:
         return rows.failure(
             f"{told}.",
             "Free some space, or set XDG_CACHE_HOME to a larger disk.",
@@ -105,14 +137,21 @@ def _cache(facts):
     return rows.ok(told)
 
 
-def _judged(folder, speed, least):
-    """Returns the row of a folder that can be written."""
+def _judged(folder, speed, least, kept):
+    """Returns the row of a folder that can be written.
+
+    Args:
+        folder: `pathlib.Path`.
+        speed: float, bytes a second; None where it is not known.
+        least: the `needs.Needs` of the job.
+        kept: int, the bytes of checkpoints that are there, and will go.
+    """
     usage, room = shutil.disk_usage(folder), os.statvfs(folder)
     told = (
         f"{folder} has {usage.free / 2**30:.1f} GiB free, the job takes at "
         f"least {least.on_disk / 2**30:.2f} GiB"
     )
-    if usage.free < least.on_disk:
+    if usage.free + kept < least.on_disk:
         return rows.failure(
             f"{told}.", "Free some space, or give another --job_dir."
         )
@@ -130,6 +169,13 @@ def _judged(folder, speed, least):
             "Give a faster disk, or save less often with --checkpoint_steps.",
         )
     return rows.ok(told)
+
+
+def _size_of(folder):
+    """Returns the bytes of the files in a folder; 0 if it is not there."""
+    return sum(
+        path.lstat().st_size for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def _forbidden(folder, reason="Permission denied"):
@@ -188,6 +234,21 @@ def _written(descriptor):
         count += 1
     os.fsync(descriptor)
     return count * _PIECE / (time.perf_counter() - started)
+
+
+def _record_speed(folder, batch_size):
+    """Returns how many bytes a second the job's own code reads of a dataset.
+
+    In random order, as the steps do, which a disk does more slowly than in a
+    row. What is in memory already is soon read.
+    """
+    split = records.open_dataset(folder).splits["train"]
+    random = np.random.default_rng()
+    count, started = 0, time.perf_counter()
+    while not count or time.perf_counter() - started < _SECONDS:
+        indices = random.integers(0, split.count, batch_size)
+        count += split.read(indices).nbytes
+    return count / (time.perf_counter() - started)
 
 
 def _read_speed(path):

@@ -8,10 +8,11 @@ import time
 
 import tensorflow as tf
 
-from trainer.doctor import needs, rows, smi
+from trainer.doctor import needs, rows
 
 _MEMINFO = pathlib.Path("/proc/meminfo")
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
+_OWN_CGROUP = pathlib.Path("/proc/self/cgroup")
 # What a container needs where GPUs have no NVLink:
 # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html
 _SHM, _SHM_BYTES = "/dev/shm", 1 << 30  # noqa: S108 - of NCCL, not ours.
@@ -51,7 +52,12 @@ def gpu_memory(case):
                 f"{_gib(share)}, which needs at least {_gib(least)}.",
                 "Raise it, lower --batch_size or give --microbatches.",
             )
-    listed = [gpu for gpu in smi.visible() or () if gpu.free_bytes is not None]
+    # Of a slice (MIG) it tells what the whole GPU has.
+    listed = [
+        gpu
+        for gpu in case.gpus or ()
+        if gpu.free_bytes is not None and not gpu.is_split
+    ]
     if not listed:
         return rows.warning(
             f"A replica needs at least {_gib(least)}, and nvidia-smi does not "
@@ -60,7 +66,8 @@ def gpu_memory(case):
         )
     tightest = min(listed, key=lambda gpu: gpu.free_bytes)
     told = (
-        f"{_gib(tightest.free_bytes)} of {_gib(tightest.total_bytes)} free on "
+        f"{_gib(tightest.free_bytes)} of {_gib(tightest.total_bytes or 0)} "
+        "free on "
         f"GPU {tightest.index}, a replica needs at least {_gib(least)}"
     )
     if tightest.free_bytes < least:
@@ -69,7 +76,7 @@ def gpu_memory(case):
             "End what else uses it (nvidia-smi lists that), lower "
             "--batch_size, or give --microbatches.",
         )
-    if tightest.free_bytes < tightest.total_bytes // 2:
+    if tightest.free_bytes < (tightest.total_bytes or 0) // 2:
         return rows.warning(
             f"{told}: another program uses it.",
             "End that (nvidia-smi lists it); it takes the job's time too.",
@@ -140,12 +147,13 @@ def clock(case):
     return rows.ok(told)
 
 
-def free_memory(meminfo=_MEMINFO, cgroup=_CGROUP):
+def free_memory(meminfo=_MEMINFO, groups=None):
     """Returns the bytes that a new process can have, and what says so.
 
     Args:
         meminfo: `pathlib.Path` of what Linux says of its memory.
-        cgroup: `pathlib.Path` of the limits of this container.
+        groups: list of `pathlib.Path`, the control groups that limit this
+            process; None for those that it is in.
     """
     kibibytes = next(
         int(line.split()[1])
@@ -153,11 +161,60 @@ def free_memory(meminfo=_MEMINFO, cgroup=_CGROUP):
         if line.startswith("MemAvailable:")
     )
     free, why = kibibytes << 10, "MemAvailable"
-    limit = _number(cgroup / "memory.max")
-    used = _number(cgroup / "memory.current")
-    if limit is not None and used is not None and limit - used < free:
-        free, why = max(limit - used, 0), "the container's limit"
+    for group in control_groups() if groups is None else groups:
+        limit = _number(group / "memory.max")
+        used = _number(group / "memory.current")
+        if limit is None or used is None:
+            continue
+        # The kernel takes the pages of files back when memory is wanted. So
+        # does Kubernetes count:
+        # https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
+        left = max(limit - used + _inactive_file(group), 0)
+        if left < free:
+            free, why = left, "the container's limit"
     return free, why
+
+
+def control_groups(root=_CGROUP, own=_OWN_CGROUP):
+    """Returns the folders of the control groups that limit this process.
+
+    In a container that is mostly the root. Slurm and systemd give a process
+    one further down, and each above it has limits as well.
+    https://docs.kernel.org/admin-guide/cgroup-v2.html
+
+    Args:
+        root: `pathlib.Path` of all groups.
+        own: `pathlib.Path` of what says in which this process is.
+
+    Returns:
+        A list of `pathlib.Path`, from its own to the root.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    paths = [line[3:] for line in lines if line.startswith("0::/")]
+    group = root / (paths[0].lstrip("/") if paths else "")
+    # Of a group outside of a container's own only ".." is told.
+    if ".." in group.parts or not group.is_dir():
+        return [root]
+    return [group, *(up for up in group.parents if up.is_relative_to(root))]
+
+
+def _inactive_file(group):
+    """Returns the bytes of files that a control group keeps in memory."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(
+        (
+            int(n)
+            for name, n in map(str.split, lines)
+            if name == "inactive_file"
+        ),
+        0,
+    )
 
 
 def _on_gpu(case):
@@ -167,21 +224,25 @@ def _on_gpu(case):
 def _cores():
     """Returns how many cores this process may use, an int or a float."""
     count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-    except (OSError, ValueError):  # No such limit, or none of this form.
-        return count
-    return count if quota == "max" else min(count, int(quota) / int(period))
+    for group in control_groups():
+        try:
+            quota, period = (group / "cpu.max").read_text().split()
+        except (OSError, ValueError):  # No such limit, or none of this form.
+            continue
+        if quota != "max":
+            count = min(count, int(quota) / int(period))
+    return count
 
 
 def _threads():
     """Returns how many threads may still be started; -1 without a limit."""
     # That of the superuser is none.
     soft = resource.getrlimit(resource.RLIMIT_NPROC)[0] if os.getuid() else -1
-    limit, used = (_number(_CGROUP / f"pids.{n}") for n in ("max", "current"))
     left = [soft] if soft >= 0 else []
-    if limit is not None and used is not None:
-        left.append(limit - used)
+    for group in control_groups():
+        limit, used = (_number(group / f"pids.{n}") for n in ("max", "current"))
+        if limit is not None and used is not None:
+            left.append(limit - used)
     return min(left, default=-1)
 
 

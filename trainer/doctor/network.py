@@ -63,15 +63,22 @@ def _knock(host_and_port):
         found = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM
         )
-    except OSError:
+    # A label of a name may be too long to be asked for.
+    except (OSError, UnicodeError):
         return _Answer("its name is not known here", 0.0)
-    try:
-        with socket.create_connection(found[0][4][:2], _SECONDS):
-            pass
-    except ConnectionRefusedError:
-        pass  # The machine is there; its worker has not started.
-    except TimeoutError:
-        return _Answer(f"no answer in {_SECONDS:g} seconds", 0.0)
-    except OSError as error:
-        return _Answer(error.strerror or str(error), 0.0)
-    return _Answer("", time.monotonic() - started)
+    reasons = []
+    # A job tries all addresses: there may be no route to the first.
+    for *_, address in found:
+        try:
+            with socket.create_connection(address[:2], _SECONDS):
+                pass
+        except ConnectionRefusedError:
+            pass  # The machine is there; its worker has not started.
+        except TimeoutError:
+            reasons.append(f"no answer in {_SECONDS:g} seconds")
+            continue
+        except OSError as error:
+            reasons.append(error.strerror or str(error))
+            continue
+        return _Answer("", time.monotonic() - started)
+    return _Answer(" and ".join(dict.fromkeys(reasons)), 0.0)

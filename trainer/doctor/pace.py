@@ -9,7 +9,6 @@ import tensorflow as tf
 from trainer.data import order
 from trainer.distributed.calls import Workers
 from trainer.doctor import rows
-from trainer.errors import ConfigError
 from trainer.model import optimizer as optimizer_lib
 from trainer.model.step import make_train_steps
 from trainer.model.weights import weights_of
@@ -70,23 +69,24 @@ def schedule_of(case):
     """Returns the `Schedule` of a job.
 
     Raises:
-        ConfigError: the number of images is not known, or too small.
+        NotKnownError: the number of images is not known yet.
+        ConfigError: it is too small.
     """
     if case.facts.train_examples is None:
-        raise ConfigError(
-            "How many images there are is known only when vae-train has "
-            "prepared them; run vae-data prepare first, and give its folder."
-        )
+        raise rows.NotKnownError("How many images there are is known")
     return Schedule.of(case.config, case.facts.train_examples)
 
 
-def measure(case):
+def measure(case, most_seconds=None):
     """Returns the `Pace` of steps on random images, from the job's own code.
 
     Args:
         case: a `Case`. On several machines its share of the batch is
             measured, without the exchange of gradients between them.
+        most_seconds: float, how long is measured; None for `SECONDS`.
     """
+    if most_seconds is None:
+        most_seconds = SECONDS
     config, strategy = case.here, case.cluster.strategy
     vae = case.vae
     with strategy.scope():
@@ -122,14 +122,16 @@ def measure(case):
         case.stop.check()
         started = time.perf_counter()
         train_steps(batches, tf.constant(steps), workers.propose(steps))
+        # A GPU may still be computing.
+        tf.test.experimental.sync_devices()
         return time.perf_counter() - started
 
     first = seconds_of(1)
     steps, seconds, size = 0, 0.0, 1
-    while not steps or (seconds < SECONDS and steps < _MOST_STEPS):
+    while not steps or (seconds < most_seconds and steps < _MOST_STEPS):
         took = seconds_of(size)
         steps, seconds = steps + size, seconds + took
-        left = (SECONDS - seconds) / (seconds / steps)
+        left = (most_seconds - seconds) / (seconds / steps)
         size = max(1, min(2 * size, int(left), _MOST_STEPS - steps))
     return Pace(seconds / steps, first, steps)
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from trainer.errors import InterruptedJobError, TrainerError
+from trainer.runtime import command
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _FOR_NOW = InterruptedJobError.exit_code
@@ -29,6 +30,19 @@ class Row:
     name: str = ""
 
 
+class NotKnownError(TrainerError):
+    """Only the job itself finds out what a check needs; that is no fault.
+
+    Args:
+        what: str, what that is, a clause.
+    """
+
+    advice = "Run vae-data prepare first, and give its folder with --data_dir."
+
+    def __init__(self, what):
+        super().__init__(f"{what} only when vae-train has prepared them.")
+
+
 class NotLookedAtError(TrainerError):
     """A check needs what an earlier one could not have.
 
@@ -39,6 +53,9 @@ class NotLookedAtError(TrainerError):
 
     def __init__(self, what, error):
         super().__init__(f"Not looked at, since {what} cannot be had.")
+        self.is_no_fault = isinstance(error, NotKnownError) or getattr(
+            error, "is_no_fault", False
+        )
         if isinstance(error, TrainerError):
             self.exit_code = error.exit_code
 
@@ -76,14 +93,27 @@ def look(name, check):
         row = check()
     except InterruptedJobError:
         raise
+    except NotKnownError as error:
+        row = warning(str(error), error.advice)
+    except NotLookedAtError as error:
+        row = (
+            warning(str(error), NotKnownError.advice)
+            if error.is_no_fault
+            else failure(str(error), "", error.exit_code == _FOR_NOW)
+        )
     except TrainerError as error:
         row = failure(str(error), "", error.exit_code == _FOR_NOW)
     except Exception as error:
+        # What the machine answers is no defect of anybody's program.
+        sentence = command.sentence_of(error)
         row = failure(
-            f"{type(error).__name__}: {error}".splitlines()[0][:_SHOWN],
-            "Nobody has foreseen this; if the machine is not to blame, report "
-            "it as a defect of vae-doctor.",
+            sentence or f"{type(error).__name__}: {error}".splitlines()[0],
+            ""
+            if sentence
+            else "Nobody has foreseen this; if the machine is not to blame, "
+            "report it as a defect of vae-doctor.",
         )
+        row = dataclasses.replace(row, found=row.found[:_SHOWN])
     return dataclasses.replace(row, name=name)
 
 

@@ -103,13 +103,13 @@ def report_errors():
         outcome.exit_code = error.exit_code
     except Exception as error:
         outcome.exit_code = 1
-        if sentence := _sentence_of(error):
+        if sentence := sentence_of(error):
             outcome.console.error(sentence)
         else:
             _report_defect(outcome.console)
 
 
-def _sentence_of(error):
+def sentence_of(error):
     """Returns what to say of an error of the machine; None for a defect.
 
     Args:

@@ -43,6 +43,7 @@ class Job:
         env: dict of str, variables of the training's environment.
         train_flags: tuple of str, the other flags of the training, as
             `expand_flags` returns them.
+        doctor: bool, whether each machine is examined before it trains.
     """
 
     name: str
@@ -55,6 +56,12 @@ class Job:
     timeout_hours: float
     env: dict[str, str]
     train_flags: tuple[str, ...]
+    doctor: bool = False
+
+    @property
+    def arguments(self):
+        """What the training is called with beside `--job_dir`, list of str."""
+        return [*self.train_flags, *(["--doctor"] if self.doctor else [])]
 
     @property
     def replica_count(self):
@@ -255,6 +262,13 @@ def _add_flags(flags):
         unit="name=value",
     )
     flags.add(
+        "doctor",
+        False,
+        "have each machine examine itself first, as vae-doctor does with the "
+        "flags of the training, at each start; a failure ends the job",
+        title=title,
+    )
+    flags.add(
         "dry_run", False, "print what would be sent, send nothing", title=title
     )
     flags.add(
@@ -299,6 +313,11 @@ def _add_flags(flags):
 
 
 def _from_flags(flags, arguments, image, accelerator):
+    if "--doctor" in arguments:
+        raise ConfigError(
+            "--doctor stands after --, where the settings of the training "
+            "alone go; put it before."
+        )
     try:
         train_flags = expand_flags(arguments, TRAINING)
     except ConfigError as error:

@@ -36,6 +36,7 @@ from trainer.doctor import (
 )
 from trainer.doctor.case import Case
 from trainer.doctor.pace import Pace
+from trainer.errors import StorageUnavailableError
 from trainer.job_dir.bucket import claim
 from trainer.runtime import gpu_environment
 
@@ -99,29 +100,33 @@ def test_python_is_too_old(new_case, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("machine", "version", "sentence"),
+    ("machine", "version", "state", "sentence"),
     [
         (
             ONE_L4,
             "470.82.01",
+            "failure",
             "470.82.01 is too old for CUDA 12, which wants 525 or later. "
             "Update NVIDIA's driver, or take a newer image of the machine.",
         ),
         (
             EIGHT_H100,
             "535.104.05",
-            "535.104.05 cannot compile TensorFlow's kernels for this GPU, "
-            "which wants the driver of CUDA 12.5: 555 or later. Update "
-            "NVIDIA's driver, or take a newer image of the machine.",
+            "warning",
+            "535.104.05 alone cannot compile TensorFlow's kernels for this "
+            "GPU, which wants the driver of CUDA 12.5: 555 or later. Update "
+            "NVIDIA's driver, or take a newer image of the machine; or see "
+            "below whether the GPU multiplies, with NVIDIA's package "
+            "cuda-compat.",
         ),
     ],
 )
 def test_the_driver_is_too_old(
-    new_case, driver, monkeypatch, tmp_path, machine, version, sentence
+    new_case, driver, monkeypatch, tmp_path, machine, version, state, sentence
 ):
     stub(monkeypatch, tmp_path, machine)
     monkeypatch.setattr(gpus_lib, "driver_version", lambda: version)
-    assert told(software.driver, new_case()) == ("failure", sentence)
+    assert told(software.driver, new_case()) == (state, sentence)
     # One that is as old serves a GPU that needs nothing compiled.
     monkeypatch.setattr(gpus_lib, "driver_version", lambda: "535.104.05")
     stub(monkeypatch, tmp_path, ONE_L4)
@@ -217,6 +222,35 @@ def test_a_device_multiplies_wrongly(new_case, monkeypatch):
     assert "another machine" in row.advice
 
 
+def test_a_device_computes_nothing(new_case, monkeypatch):
+    def refuse(values):
+        raise tf.errors.InternalError(
+            None, None, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION\nat line 3"
+        )
+
+    monkeypatch.setattr(tf.nn, "relu", refuse)
+    case = new_case(made={"the device": cluster("CPU", 1)})
+    row = accelerators.multiplies("CPU:0", case)
+    assert row.state == "failure"
+    assert row.found == (
+        "It does not compute (CUDA_ERROR_UNSUPPORTED_PTX_VERSION)."
+    )
+    assert "driver" in row.advice
+
+
+def test_virtual_devices_are_not_for_several_machines(new_case):
+    case = new_case(Topology(("a:1", "b:1"), 0), virtual_devices=2)
+    state, sentence = told(accelerators.there, case)
+    assert state == "failure"
+    assert "does not work on several machines" in sentence
+
+
+def test_one_replica_of_several_gpus_adds_up_with_nobody(new_case):
+    case = new_case(made={"the device": cluster("GPU", 1)})
+    case.made["the device"].strategy = None
+    assert told(accelerators.all_reduce, case)[0] == "ok"
+
+
 def test_replicas_add_up_wrongly(new_case):
     case = new_case(virtual_devices=2)
     assert told(accelerators.all_reduce, case)[0] == "ok"
@@ -273,15 +307,27 @@ def test_there_is_too_little_memory(
 def test_the_limit_of_a_container_counts(tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:   4096 kB\n")
-    assert host.free_memory(meminfo, tmp_path) == (4 << 20, "MemAvailable")
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert host.free_memory(meminfo, tmp_path) == (4 << 20, "MemAvailable")
-    (tmp_path / "memory.max").write_text("3000\n")
-    assert host.free_memory(meminfo, tmp_path) == (
-        2000,
-        "the container's limit",
-    )
+    job = tmp_path / "slurm" / "job_7"
+    job.mkdir(parents=True)
+
+    def free():
+        groups = host.control_groups(tmp_path, tmp_path / "own")
+        return host.free_memory(meminfo, groups)
+
+    assert free() == (4 << 20, "MemAvailable")
+    (tmp_path / "own").write_text("0::/slurm/job_7\n")
+    (job / "memory.max").write_text("max\n")
+    (job / "memory.current").write_text("1000\n")
+    assert free() == (4 << 20, "MemAvailable")
+    # The limit of a group above its own, as Slurm sets it for all tasks.
+    (job.parent / "memory.max").write_text("3000\n")
+    (job.parent / "memory.current").write_text("1000\n")
+    assert free() == (2000, "the container's limit")
+    # Files that it has read count, but need not stay.
+    (job.parent / "memory.stat").write_text("anon 9\ninactive_file 600\n")
+    assert free() == (2600, "the container's limit")
+    (tmp_path / "own").write_text("0::/../elsewhere\n")
+    assert free() == (4 << 20, "MemAvailable")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +354,16 @@ def test_a_gpu_has_too_little_memory(
     assert message in sentence
 
 
+def test_what_a_slice_of_a_gpu_has_free_is_not_known(
+    new_case, least, monkeypatch
+):
+    split = [dataclasses.replace(gpu, is_split=True) for gpu in listed(1)]
+    monkeypatch.setattr(smi, "visible", lambda: split)
+    state, sentence = told(host.gpu_memory, new_case())
+    assert state == "warning"
+    assert "nvidia-smi does not say what is free" in sentence
+
+
 def test_shared_memory_is_small(new_case, monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)._replace(total=64 << 20)
     monkeypatch.setattr(host.shutil, "disk_usage", lambda path: usage)
@@ -322,7 +378,7 @@ def test_shared_memory_is_small(new_case, monkeypatch, tmp_path):
 
 
 def test_threads_are_few(new_case, monkeypatch, tmp_path):
-    monkeypatch.setattr(host, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host, "control_groups", lambda: [tmp_path])
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "pids.max").write_text("500\n")
     (tmp_path / "pids.current").write_text("100\n")
@@ -355,6 +411,19 @@ def test_the_disk_is_full(new_case, least, monkeypatch):
     state, sentence = told(folders.job_folder, new_case())
     assert state == "failure"
     assert "has 1.0 GiB free, the job takes at least 5.00 GiB. Free" in sentence
+
+
+def test_checkpoints_that_will_go_are_room(
+    new_case, least, monkeypatch, tmp_path
+):
+    usage = shutil.disk_usage("/")._replace(free=LEAST.on_disk - 1000)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(folders, "_write_speed", lambda *args: 1e9)
+    step = tmp_path / "job" / "checkpoints" / "step-0000020"
+    step.mkdir(parents=True)
+    assert told(folders.job_folder, new_case())[0] == "failure"
+    (step / "state.npz").write_bytes(bytes(1000))
+    assert told(folders.job_folder, new_case())[0] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -502,7 +571,47 @@ def test_a_download_has_nowhere_to_come_from(new_case, monkeypatch, tmp_path):
     )
     row = rows.look("data", lambda: facts.check(case))
     assert (row.state, row.for_now) == ("failure", True)
-    assert "http://127.0.0.1:1 does not answer (ConnectionError)" in row.found
+    assert "http://127.0.0.1:1/" in row.found
+    assert "does not answer (ConnectionError)" in row.found
+
+
+def test_a_download_is_not_there(new_case, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    asked = []
+
+    def head(url, **settings):
+        asked.append(url)
+        return types.SimpleNamespace(status_code=404)
+
+    monkeypatch.setattr(facts.requests, "head", head)
+    case = new_case(
+        dataset="auto", data_url="http://host/data/", train_examples=0
+    )
+    row = rows.look("data", lambda: facts.check(case))
+    assert asked == ["http://host/data/train-images-idx3-ubyte.gz"]
+    assert (row.state, row.for_now) == ("failure", False)
+    assert "does not exist (status 404)" in row.found
+
+
+def test_pictures_that_the_job_prepares_are_no_failure(new_case, tmp_path):
+    folder = tmp_path / "pictures"
+    write_classes(folder, 2)
+    case = new_case(**of_data(folder))
+    assert told(facts.check, case)[0] == "warning"
+    checks = (pace.steps, pace.hours, needs_memory, resume.job)
+    found = [told(check, case) for check in checks]
+    assert [state for state, _ in found] == ["warning"] * 3 + ["ok"]
+    assert found[0][1].startswith(
+        "How many images there are is known only when vae-train has prepared "
+        "them. Run vae-data prepare first"
+    )
+    assert found[1][1].startswith("Not looked at, since the schedule cannot")
+
+
+def needs_memory(case):
+    case.made["the device"] = cluster("CPU", 1)
+    case.made["the device"].strategy = tf.distribute.get_strategy()
+    return host.memory(case)
 
 
 def test_the_batch_is_larger_than_the_data(new_case, data):
@@ -522,12 +631,14 @@ def test_more_images_are_asked_for_than_there_are(new_case, data):
 def test_the_disk_of_the_data_is_slower_than_the_steps(
     new_case, data, monkeypatch
 ):
-    monkeypatch.setattr(folders, "_read_speed", lambda path: 1e6)
+    # At the images of a split are 16 x 16 in colour, 3 kB each.
+    clock = iter(range(10**6))
+    monkeypatch.setattr(folders.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(folders.images, "are_kept", lambda count: False)
     case = new_case(**of_data(data), made={"the speed": Pace(1e-6, 1.0, 9)})
     state, sentence = told(folders.data_folder, case)
     assert state == "warning"
-    assert "is read at 1 MB/s, the steps take" in sentence
+    assert "is read at 0 MB/s in random order, the steps take" in sentence
 
 
 def test_a_job_was_trained_on_other_data(new_case, data, finished_record):
@@ -634,6 +745,33 @@ def test_the_account_may_not_use_the_bucket(new_case, bucket, method):
     assert bucket.objects() == {}
 
 
+def test_a_write_whose_answer_is_lost_leaves_nothing(
+    new_case, bucket, monkeypatch
+):
+    monkeypatch.setattr(bucket_lib, "_MOST_SECONDS", 0.2)
+    case = new_case(job_dir="gs://bucket/job")
+    store, _ = case.bucket
+    write = type(store).write
+
+    def lost(self, name, *args, **settings):
+        write(self, name, *args, **settings)
+        raise StorageUnavailableError("No answer.")
+
+    monkeypatch.setattr(type(store), "write", lost)
+    row = rows.look("bucket", lambda: bucket_lib.writes(case))
+    assert (row.state, row.found, row.for_now) == (
+        "failure",
+        "No answer.",
+        True,
+    )
+    assert bucket.objects() == {}
+    # If it cannot be looked for either, it is named.
+    bucket.fail(403, times=None, match="GET")
+    row = rows.look("bucket", lambda: bucket_lib.writes(case))
+    assert "claim-time-" in row.found
+    assert "the next start of a job there removes it" in row.found
+
+
 def test_the_bucket_keeps_no_conditions(new_case, bucket, monkeypatch):
     monkeypatch.setattr(
         gcs_bucket, "check_preconditions", lambda *args, **kwargs: None
@@ -677,6 +815,26 @@ def test_machines_do_not_answer(new_case, monkeypatch):
         "2222): its name is not known here; worker 3 (127.0.0.1:"
         f"{port + 1}): no answer in 5 seconds)."
     )
+
+
+def test_an_address_without_a_route_is_not_the_only_one(monkeypatch):
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::9", 7, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.9", 7)),
+    ]
+    monkeypatch.setattr(
+        network.socket, "getaddrinfo", lambda *args, **settings: found
+    )
+
+    def connect(address, timeout):
+        if address[0] == "::9":
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(network.socket, "create_connection", connect)
+    assert not network._knock("trainer-1:7").reason
+    del found[1]
+    assert network._knock("trainer-1:7").reason == "Network is unreachable"
 
 
 # What a job needs.

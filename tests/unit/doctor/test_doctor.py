@@ -1,20 +1,33 @@
 """`vae-doctor` as a user types it: on healthy machines, and what it touches."""
 
+import concurrent.futures
+import errno
 import json
+import os
 import shutil
+import sys
+import threading
 
 import pytest
 
+from tests.tools import deadline
 from tests.tools.commands import run_command
 from tests.tools.datasets import content_of
 from tests.tools.project import ROOT
-from trainer.doctor import pace, rows, software, table
+from tests.tools.small_jobs import small_job
+from tests.tools.workers import free_hosts
+from trainer import __version__
+from trainer.config import TrainConfig
+from trainer.distributed import peers
+from trainer.distributed.topology import Topology
+from trainer.doctor import examination, first, pace, rows, software, table
 from trainer.doctor.pace import Pace
 from trainer.errors import (
     InterruptedJobError,
     JobDirError,
     StorageUnavailableError,
 )
+from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
 from trainer.runtime import flags
 
@@ -155,7 +168,12 @@ def test_no_check_ends_the_others():
     assert (row.state, row.for_now, row.name) == ("failure", False, "disk")
     assert row.found == "KeyError: 'sda\\nsdb'"
     assert "report it" in row.advice
-    assert len(rows.look("d", raising(OSError("x" * 9999))).found) == 300
+    assert len(rows.look("d", raising(KeyError("x" * 9999))).found) == 300
+    row = rows.look("d", raising(PermissionError(errno.EACCES, "no", "/job")))
+    assert row.found == (
+        "Permission denied; give a folder that you may use (/job)."
+    )
+    assert not row.advice
     row = rows.look("disk", raising(ValueError("")))
     assert row.found == "ValueError: "
     assert rows.look("b", raising(JobDirError("No such bucket."))) == rows.Row(
@@ -178,9 +196,172 @@ def test_a_signal_ends_the_examination_between_two_checks(monkeypatch):
     assert len(outcome.out.splitlines()) == 2
 
 
+def test_a_check_that_hangs_ends_the_examination(
+    monkeypatch, console, stop, tmp_path
+):
+    ended, told = threading.Event(), []
+
+    def hung(row):
+        told.append(row)
+        ended.set()
+
+    def waits(case):
+        assert ended.wait(deadline.SECONDS)
+        return rows.ok("it ended after all")
+
+    monkeypatch.setattr(software, "python", waits)
+    monkeypatch.setattr(examination, "SECONDS", 0.01)
+    checks = examination.run(
+        TrainConfig(job_dir=str(tmp_path)), None, stop, console, hung
+    )
+    assert next(checks).name == "Python"
+    checks.close()
+    (row,) = told
+    assert (row.name, row.state, row.for_now) == ("Python", "failure", False)
+    assert "has not ended in 0.01 seconds" in row.found
+    assert "hangs" in row.advice
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_hangs_is_told_before_the_end(monkeypatch, capsys, as_json):
+    def run(config, topology, stop, console, hung):
+        yield rows.ok("fine")
+        hung(rows.Row("failure", "It hangs.", "Restart.", name="GPU:0"))
+
+    monkeypatch.setattr(examination, "run", run)
+    outcome = run_command("vae-doctor", *["--json"] * as_json)
+    assert outcome.exit_code == 1
+    assert "It hangs." in outcome.out
+    if as_json:
+        assert json.loads(outcome.out)["exit_code"] == 1
+
+
 def test_the_table_is_narrow_and_says_what_to_do():
     row = rows.Row("warning", "word " * 40, "do this", name="disk")
     lines = table.lines(row)
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("warning  disk                word word")
     assert lines[-1] == " " * 29 + "-> do this"
+
+
+# As the first act of a job.
+
+
+@pytest.fixture
+def doctor(monkeypatch, tmp_path):
+    """Puts a shell in the place of the doctor's process; returns its flags."""
+
+    def stand_in(script):
+        told = tmp_path / "flags"
+        program = tmp_path / "doctor"
+        program.write_text(
+            f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {told}\n{script}\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr(first.sys, "executable", str(program))
+        return told
+
+    return stand_in
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (0, None),
+        (75, None),
+        (1, "this machine cannot run the job (exit code 1); do what its lines"),
+        (2, "(exit code 2)"),
+    ],
+)
+def test_a_job_begins_where_the_doctors_exit_code_allows(
+    doctor, console, stop, capsys, code, sentence
+):
+    told = doctor(f"echo 'ok Python'; echo 'warning x' >&2; exit {code}")
+    config = TrainConfig(batch_size=64, data_dir="/a folder/with blanks")
+    error = first.examine(config, stop, console)
+    assert (error is None) == (sentence is None)
+    if error:
+        assert error.exit_code == 1
+        assert sentence in str(error)
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-2:] == ["ok Python", "warning x"]
+    assert ("out of reach for now" in err) == (code == 75)
+    given = told.read_text().splitlines()
+    assert given[:2] == ["-m", "trainer.commands.doctor"]
+    assert flags.parse_flags(given[2:]) == config
+
+
+def test_the_doctor_imports_what_the_job_does(
+    monkeypatch, tmp_path, console, stop, capsys
+):
+    # Of a folder that only looks like the package nothing is run.
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(first, "_flags_of", lambda config: ["--version"])
+    assert first.examine(TrainConfig(), stop, console) is None
+    assert f"vae-trainer {__version__}" in capsys.readouterr().out
+
+
+def test_a_doctor_that_is_killed_allows_nothing(doctor, console, stop):
+    doctor("kill -9 $$")
+    assert "exit code -9" in str(first.examine(TrainConfig(), stop, console))
+
+
+def test_a_doctor_that_hangs_is_ended(doctor, console, stop, monkeypatch):
+    doctor("exec sleep 600")
+    monkeypatch.setattr(first, "_MOST_SECONDS", 0.2)
+    assert "had not ended" in str(first.examine(TrainConfig(), stop, console))
+
+
+def test_a_signal_ends_the_doctor_and_the_job(doctor, console, stop, tmp_path):
+    doctor(f"echo $$ > {tmp_path / 'pid'}; exec sleep 600")
+    stop.request("SIGTERM")
+    with pytest.raises(InterruptedJobError):
+        first.examine(TrainConfig(), stop, console)
+    if (tmp_path / "pid").exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_job_on_a_machine_that_is_not_fit_does_not_begin(
+    doctor, tmp_path, monkeypatch
+):
+    doctor("exit 1")
+    outcome = run_command(
+        "vae-train", "--doctor", f"--job_dir={tmp_path / 'job'}", *SMALL
+    )
+    assert outcome.exit_code == 1
+    assert "this machine cannot run the job" in outcome.err
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_worker_that_is_not_fit_tells_the_others(tmp_path, console, stop):
+    hosts = tuple(free_hosts(2))
+    unfit = first.UnfitMachineError("This machine cannot run the job.")
+    config = small_job(job_dir=str(tmp_path / "job"))
+    identity = {**config.shared(), "version": __version__}
+
+    def other():
+        with peers.together(
+            Topology(hosts, 1), identity, deadline.SECONDS, stop, console
+        ) as link:
+            link.hear("start")
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(other)
+        with pytest.raises(first.UnfitMachineError):
+            train_and_evaluate(
+                config, topology=Topology(hosts, 0), stop=stop, unfit=unfit
+            )
+        error = heard.exception(deadline.SECONDS)
+    assert error.exit_code == 1
+    assert "This machine cannot run the job" in str(error)
+    assert not (tmp_path / "job").exists()
+    # Nobody comes to hear of it: the reason stays.
+    alone = small_job(job_dir=config.job_dir, cluster_timeout_seconds=0.1)
+    with pytest.raises(first.UnfitMachineError):
+        train_and_evaluate(
+            alone, topology=Topology(hosts, 0), stop=stop, unfit=unfit
+        )

@@ -23,6 +23,7 @@ GPUS = ("--gpus=4", "--accelerator=NVIDIA_L4")
         (("--workers=3",), [], "--batch_size=128 cannot be split evenly among"),
         ((), ["--virtual_devices=3"], "evenly among 3 replicas"),
         ((), ["--job_dir=gs://my-bucket/x"], "--job_dir stands after --"),
+        ((), ["--doctor"], "--doctor stands after --, where the settings"),
         ((), ["--data_dir=/data"], "is a folder of this machine"),
         ((), ["--init_from=runs/a@best"], "is a folder of this machine"),
         ((), ["--batch_size=60001"], "is more than the 60000 training images"),
@@ -136,3 +137,34 @@ def test_an_image_that_may_change_is_a_warning(tag):
 @pytest.mark.parametrize("tag", [":1", f"@sha256:{'0' * 64}"])
 def test_an_image_that_stays_is_no_warning(tag):
     assert job_lib.image_warning(f"docker.io/me/vae-trainer{tag}") is None
+
+
+KUBERNETES = ("kubernetes", *SUBMIT[3:])
+ENGINES = {
+    "vertex": SUBMIT,
+    "vertex, a search": (
+        *SUBMIT,
+        "--tune=latent_dim=2,20",
+        "--trials=2",
+    ),
+    **{
+        kind: (*KUBERNETES, f"--kind={kind}")
+        for kind in ("job", "jobset", "trainjob", "tfjob")
+    },
+    "slurm": ("slurm", "--job_dir=/shared/vae", "--venv=/shared/venv"),
+}
+
+
+@pytest.mark.parametrize("words", ENGINES.values(), ids=ENGINES)
+def test_each_machine_is_examined_first_where_that_is_asked_for(words):
+    after = ("--", "--epochs=3")
+    plain = vae_submit(*words, "--dry_run", *after)
+    asked = vae_submit(*words, "--doctor", "--dry_run", *after)
+    assert plain.exit_code == asked.exit_code == 0, asked.err
+    lines = asked.out.splitlines()
+    # What is sent differs by that word, behind the flags of the training.
+    (index,) = [n for n, line in enumerate(lines) if "--doctor" in line]
+    assert "--epochs=3" in lines[index - 1]
+    del lines[index]
+    without = [line.rstrip(" ,\\") for line in plain.out.splitlines()]
+    assert [line.rstrip(" ,\\") for line in lines] == without

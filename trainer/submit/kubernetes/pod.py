@@ -64,7 +64,7 @@ def trainer(job, settings, container_name, env):
         # as memory of the pod.
         shared = {"medium": "Memory", "sizeLimit": f"{job.gpus}Gi"}
         volumes["shm"] = ("/dev/shm", shared)  # noqa: S108
-    flags = list(job.train_flags)
+    flags = job.arguments
     if needs_token(job, settings):
         source = {"secretName": _token_name(job), "defaultMode": 0o440}
         volumes["token"] = (_TOKEN_FOLDER, source)

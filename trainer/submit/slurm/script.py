@@ -108,7 +108,7 @@ def render(job, settings):
         _check_folder("init_from", source)
     for name, path in folders.items():
         _check_folder(name, path)
-    arguments = [f"--job_dir={job.job_dir}", *job.train_flags]
+    arguments = [f"--job_dir={job.job_dir}", *job.arguments]
     program, prepare = [shlex.quote(f"{settings.venv}/bin/vae-train")], ""
     if job.image:
         program, prepare = _container(job, folders, source)

@@ -152,7 +152,7 @@ def render(job, settings):
         job.train_config()
         # Vertex AI names the directory in AIP_* variables as well, but the
         # flag makes the logs of the job say where it writes.
-        arguments = [f"--job_dir={job.job_dir}", *job.train_flags]
+        arguments = [f"--job_dir={job.job_dir}", *job.arguments]
         spec = {**head, "jobSpec": job_spec(job, settings, arguments)}
         return service.CUSTOM_JOB, spec
     parameters = space.parse(
@@ -163,7 +163,7 @@ def render(job, settings):
         job.replica_count,
     )
     # No --job_dir: each trial gets one of its own from its AIP_* variables.
-    trial = job_spec(job, settings, list(job.train_flags))
+    trial = job_spec(job, settings, job.arguments)
     study = tuning.study(
         parameters, settings.trials, settings.parallel_trials, trial
     )
