@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 import threading
 
 import pytest
