@@ -45,7 +45,12 @@ def prose_of(page):
 
 def links_of(page):
     """Returns where the links and pictures of a page lead."""
-    return _LINK.findall(prose_of(page))
+    return links_in(prose_of(page))
+
+
+def links_in(text):
+    """Returns where the links and pictures in Markdown lead."""
+    return _LINK.findall(text)
 
 
 def anchors_of(page):
