@@ -15,7 +15,7 @@ NOTEBOOKS = sorted(_FOLDER.glob("*.ipynb"))
 _MODULE = "tests.tools.notebooks"
 # What the variables of a notebook are when it has ended.
 _VALUES = "values.npz"
-_KEPT = (np.ndarray, np.generic, int, float, list)
+_KEPT = (np.ndarray, np.generic, int, float)
 
 
 def cells_of(notebook, kind="code"):
@@ -78,9 +78,11 @@ def execute(notebook, parameters, folder):
             assert not unknown, f"{place} does not say {unknown}"
             names.update(parameters)
     arrays = {
-        name: np.asarray(value)
+        name: array
         for name, value in names.items()
         if isinstance(value, _KEPT)
+        # Matplotlib's axes come in arrays, too.
+        and (array := np.asarray(value)).dtype != object
     }
     np.savez(folder / _VALUES, **arrays)
 

@@ -115,6 +115,15 @@ def python_of(page):
             yield program, text if following == "text" else ""
 
 
+def python_in(text):
+    """Returns the blocks of Python in Markdown."""
+    return [
+        program
+        for _, language, program in _FENCE.findall(text)
+        if language == "python"
+    ]
+
+
 def command_in(words):
     """Returns the command of ours that words call, wherever it stands.
 

@@ -13,7 +13,7 @@ from tests.tools.idx import idx_bytes
 from tests.tools.images import write_classes
 from tests.tools.notebooks import NOTEBOOKS, ROOT
 from trainer.data import synthetic
-from trainer.data.manifest import NAME as MANIFEST
+from trainer.data.records import open_dataset
 
 ODD = 7  # A test image that is noise.
 
@@ -122,19 +122,19 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_page(tmp_path):
             "LATENT_DIM": 4,
             "MODEL_OPTIONS": "width=16",
             "BATCH_SIZE": 16,
-            "EPOCHS": 2,
+            "EPOCHS": 1,
         },
     )
     found = notebooks.values_of(tmp_path)
-    manifest = json.loads((tmp_path / "data/photos" / MANIFEST).read_text())
-    assert manifest["classes"] == ["a", "b", "c"]
+    with open_dataset(tmp_path / "data/photos") as dataset:
+        assert dataset.manifest.class_names == ("a", "b", "c")
     assert found["held_out"].shape[1:] == (16, 16, 3)
     assert found["held_out"].dtype == np.uint8
     assert found["reconstructions"].shape == found["held_out"].shape
     assert found["draws"].shape == (8, 16, 16, 3)
     assert found["draws"].std(axis=0).max() > 0
     page = (tmp_path / "runs/photos/gallery.html").read_text()
-    assert "after 2 epochs" in page
+    assert "after 1 epoch " in page
 
 
 @pytest.mark.slow
@@ -213,11 +213,13 @@ def write_notebook(tmp_path):
 
 
 def test_a_notebook_is_run_with_other_parameters(write_notebook, tmp_path):
-    path = write_notebook("A = 1\nB = 2", "c = A + B\nd = [A]\nname = 'x'")
+    path = write_notebook(
+        "A = 1\nB = 2", "import numpy\nc = A + B\nd = numpy.array([{}])"
+    )
     notebooks.execute(path, {"A": 5}, tmp_path)
     found = notebooks.values_of(tmp_path)
     assert found["c"] == 7
-    assert found["d"].tolist() == [5]
+    assert found.keys() == {"A", "B", "c"}
 
 
 @pytest.mark.parametrize(
