@@ -1,5 +1,6 @@
 # make train · make gallery · make tensorboard · make test · make test-all
-# make lint · make soak · make bench · make image · make requirements · make sbom
+# make lint · make docs · make soak · make bench · make image
+# make requirements · make sbom
 # ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, image,
 # image-test and requirements.
 
@@ -18,7 +19,7 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train gallery test test-all lint soak bench tensorboard image image-test requirements sbom clean
+.PHONY: help train gallery test test-all lint docs soak bench tensorboard image image-test requirements sbom clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
@@ -26,6 +27,7 @@ help:
 	@echo "make test         run the tests, without those that are marked slow"
 	@echo "make test-all     run all tests"
 	@echo "make lint         check style and format"
+	@echo "make docs         write pages of what is public in Python to build/api"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
 	@echo "make bench        measure speed beside Keras fit, PyTorch and the machine"
 	@echo "make tensorboard  show the runs on http://localhost:6006"
@@ -75,6 +77,9 @@ test-all: $(TO_DEVELOP)
 lint: $(TO_DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(TO_DEVELOP)
+	$(BIN)/python docs/api/build.py build/api
 
 soak: $(TO_DEVELOP)
 	$(BIN)/python -m tests.tools.soak $(ARGS)

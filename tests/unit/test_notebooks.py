@@ -137,22 +137,6 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_page(tmp_path):
     assert "after 1 epoch " in page
 
 
-@pytest.mark.slow
-def test_the_recipe_collapses_on_the_real_data(tmp_path, fashion_mnist_dir):
-    """With all its values but for the epochs and the grid."""
-    home = tmp_path / "keras"
-    shutil.copytree(fashion_mnist_dir, home / "datasets" / "fashion-mnist")
-    notebooks.run(
-        "from_the_notebook.ipynb",
-        tmp_path,
-        {"EPOCHS": 1, "GRID": 3},
-        KERAS_HOME=str(home),
-    )
-    found = notebooks.values_of(tmp_path)
-    assert found["collapsed_units"] == 0
-    assert found["mended_units"] > 100
-
-
 @each_notebook
 def test_a_notebook_is_what_jupyter_reads_and_holds_no_results(notebook):
     content = json.loads(notebook.read_text(encoding="utf-8"))
