@@ -1,5 +1,5 @@
 # make train · make gallery · make tensorboard · make test · make test-all
-# make lint · make soak · make bench · make gpu-proof · make image
+# make lint · make docs · make soak · make bench · make gpu-proof · make image
 # make requirements · make sbom
 # ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, gpu-proof,
 # image, image-test and requirements.
@@ -20,7 +20,7 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train gallery test test-all lint soak bench gpu-proof tensorboard image image-test requirements sbom clean
+.PHONY: help train gallery test test-all lint docs soak bench gpu-proof reproduce tensorboard image image-test requirements sbom clean
 
 help:
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
@@ -28,8 +28,10 @@ help:
 	@echo "make test         run the tests, without those that are marked slow"
 	@echo "make test-all     run all tests"
 	@echo "make lint         check style and format"
+	@echo "make docs         write pages of what is public in Python to build/api"
 	@echo "make soak         kill 100 jobs, and compare them with untouched ones"
 	@echo "make bench        measure speed beside Keras fit, PyTorch and the machine"
+	@echo "make reproduce    train what is published, and put both beside each other"
 	@echo "make gpu-proof    prove on one GPU, in 8 minutes, what is promised, and measure"
 	@echo "make tensorboard  show the runs on http://localhost:6006"
 	@echo "make image        build the container image (VARIANT=cpu: without GPUs)"
@@ -99,6 +101,9 @@ test-all: $(TO_DEVELOP)
 lint: $(TO_DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(TO_DEVELOP)
+	$(BIN)/python docs/api/build.py build/api
 
 soak: $(TO_DEVELOP)
 	$(BIN)/python -m tests.tools.soak $(ARGS)

@@ -63,6 +63,7 @@ setuptools.setup(
             "hypothesis",
             "jsonschema",
             "kubernetes-validate>=1.37",
+            "pdoc>=16",
             "playwright",
             "pre-commit",
             "pytest",

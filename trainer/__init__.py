@@ -84,7 +84,7 @@ def load(
             under this name is run.
 
     Returns:
-        A `trainer.model.vae.VAE` with the weights of that checkpoint.
+        A `trainer.model.VAE` with the weights of that checkpoint.
 
     Raises:
         trainer.errors.JobDirError: there is no such job or checkpoint.

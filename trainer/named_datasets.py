@@ -67,6 +67,7 @@ class NamedDataset:
             job knows the dataset again; empty for IDX files.
         unpacked: tuple of str, folders in which Keras and others keep the
             members.
+        licence: str, that its publisher states; empty where none is known.
     """
 
     title: str
@@ -80,6 +81,7 @@ class NamedDataset:
     npz: dict[str, PublishedFile] = dataclasses.field(default_factory=dict)
     members: dict[str, str] = dataclasses.field(default_factory=dict)
     unpacked: tuple[str, ...] = ()
+    licence: str = ""
 
     @property
     def is_archive(self):
@@ -134,6 +136,7 @@ NAMED = {
             *("T-shirt", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
+        licence="MIT",
     ),
     # http://yann.lecun.com/exdb/mnist/; mnist.npz as in keras.datasets.mnist.
     "mnist": NamedDataset(
@@ -200,6 +203,7 @@ NAMED = {
             *("o", "ki", "su", "tsu", "na"),
             *("ha", "ma", "ya", "re", "wo"),
         ),
+        licence="CC BY-SA 4.0",
     ),
     # https://www.cs.toronto.edu/~kriz/cifar.html; the SHA-256 as in
     # keras.datasets.cifar10, the MD5s as in torchvision.datasets.CIFAR10.

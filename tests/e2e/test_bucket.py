@@ -8,7 +8,7 @@ import pytest
 
 import trainer
 from tests.fakes import gcs
-from tests.tools import deadline
+from tests.tools import deadline, pages
 from tests.tools.idx import write_idx_folder
 from tests.tools.job_places import BucketPlace
 from tests.tools.small_jobs import SMALL, wait_for
@@ -95,6 +95,19 @@ def test_a_resume_is_not_disturbed_by_what_commands_have_written(
     code, out, err = run_from_here(command="vae-export")
     assert (code, err) == (0, "")
     assert "job/export/saved_model/1/saved_model.pb" in server.objects()
+    card = server.objects()["job/export/README.md"].decode()
+    for link in pages.links_in(card):
+        assert f"job/export/{link}" in server.objects()
+    assert "log p(x), K =" in card
+    # Somebody has edited it, and put it back.
+    server.write("job/export/README.md", b"edited")
+    code, out, err = run_from_here(command="vae-export")
+    assert (code, err) == (0, "")
+    assert (
+        "gs://bucket/job/export/README.md is not of this job, and is left."
+    ) in out
+    assert server.objects()["job/export/README.md"] == b"edited"
+    server.delete("job/export/README.md")
     code, out, err = run_from_here(command="vae-gallery")
     assert (code, err) == (0, "")
     page = server.objects()["job/gallery.html"]

@@ -46,7 +46,12 @@ def prose_of(page):
 
 def links_of(page):
     """Returns where the links and pictures of a page lead."""
-    return _LINK.findall(prose_of(page))
+    return links_in(prose_of(page))
+
+
+def links_in(text):
+    """Returns where the links and pictures in Markdown lead."""
+    return _LINK.findall(text)
 
 
 def anchors_of(page):
@@ -109,6 +114,15 @@ def python_of(page):
     ):
         if language == "python":
             yield program, text if following == "text" else ""
+
+
+def python_in(text):
+    """Returns the blocks of Python in Markdown."""
+    return [
+        program
+        for _, language, program in _FENCE.findall(text)
+        if language == "python"
+    ]
 
 
 def command_in(words):

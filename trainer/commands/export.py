@@ -1,4 +1,4 @@
-"""Command: any checkpoint as a SavedModel for servers, and as Keras files."""
+"""Command: a checkpoint as a SavedModel and Keras files, with a card."""
 
 import sys
 
@@ -9,7 +9,8 @@ from trainer.runtime.flags import Usage, new_job_flags
 _USAGE = Usage(
     program="vae-export",
     about="Writes the model of a checkpoint as a SavedModel for servers and as "
-    "Keras files; neither needs this package.",
+    "Keras files; neither needs this package. README.md beside them says what "
+    "the model is.",
     example="vae-export --job_dir=runs/vae --checkpoint=best",
 )
 
@@ -38,16 +39,17 @@ def _parse(arguments):
 
 
 def _load():
-    from trainer.model import export  # noqa: F401 - loaded quietly.
+    from trainer.gallery import card  # noqa: F401 - loaded quietly.
 
 
 def _export(parsed, stop, console):
+    from trainer.gallery import card
     from trainer.job_dir.open import publish_folder
     from trainer.model import export
     from trainer.model.trained import open_trained
 
     flags, output = parsed
-    with open_trained(flags, console, stop) as trained:
+    with open_trained(flags, console, stop, card.READ) as trained:
         stop.check()
         job = trained.job
         folder = output or job.export
@@ -56,8 +58,11 @@ def _export(parsed, stop, console):
         if note:
             console.line(note)
         stop.check()
+        card.write(trained, folder, flags["checkpoint"].value, console)
+        stop.check()
         if not output:
-            publish_folder(job, folder)
+            for name in publish_folder(job, folder, spared=(card.NAME,)):
+                console.line(f"{name} is not of this job, and is left.")
         what = "Models" if note else "SavedModel, encoder and decoder"
         console.line(
             f"{what} of step {trained.step}: "

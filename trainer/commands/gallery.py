@@ -33,6 +33,7 @@ def _load():
 
 
 def _make_gallery(flags, stop, console):
+    from trainer.evaluation import report
     from trainer.gallery import page
     from trainer.job_dir.open import publish_file
     from trainer.model.trained import open_trained
@@ -56,7 +57,7 @@ def _make_gallery(flags, stop, console):
         content = page.render(
             trained,
             rows=read_rows(job.metrics_path),
-            evaluation=_evaluation(job, console),
+            evaluation=report.read(job, console),
             data=data,
             album=drawn,
             goodput=_goodput(job, console),
@@ -66,22 +67,6 @@ def _make_gallery(flags, stop, console):
         files.write_atomically(path, content.encode())
         publish_file(job, path)
         console.line(f"Gallery of step {trained.step}: {job.location}/{_NAME}")
-
-
-def _evaluation(job, console):
-    """Returns what `vae-evaluate` found; nothing if it has not run."""
-    path = job.evaluation_path
-    try:
-        evaluation = stored.read_json(path)
-    except FileNotFoundError:
-        return {}
-    except stored.UnreadableError as error:
-        console.warning(f"{path} {error}, and is left out.")
-        return {}
-    if not isinstance(evaluation, dict):
-        console.warning(f"{path} is not a JSON object, and is left out.")
-        return {}
-    return evaluation
 
 
 def _goodput(job, console):

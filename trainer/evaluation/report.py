@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from trainer import stored
 from trainer.data import classes
 from trainer.data.images import faults_of
 from trainer.data.order import binary_images
@@ -114,6 +115,27 @@ def figures(vae, config, data, samples, repeats, console, stop):
         },
         "versions": versions(),
     }
+
+
+def read(job, console):
+    """Returns what `evaluation.json` says, a dict; empty if there is none.
+
+    Args:
+        job: a `JobDir`.
+        console: a `Console`, which warns of a file that cannot be read.
+    """
+    path = job.evaluation_path
+    try:
+        evaluation = stored.read_json(path)
+    except FileNotFoundError:
+        return {}
+    except stored.UnreadableError as error:
+        console.warning(f"{path} {error}, and is left out.")
+        return {}
+    if not isinstance(evaluation, dict):
+        console.warning(f"{path} is not a JSON object, and is left out.")
+        return {}
+    return evaluation
 
 
 def _kind(likelihood, images):

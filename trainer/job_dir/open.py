@@ -283,7 +283,7 @@ def open_to_write(config, console, stop):
 
 
 @contextlib.contextmanager
-def open_to_read(location, console, stop=None):
+def open_to_read(location, console, stop=None, also=()):
     """Gives a job directory, of a job that may be running, to read.
 
     Args:
@@ -291,6 +291,8 @@ def open_to_read(location, console, stop=None):
         console: a `Console`.
         stop: a `StopSignal`, which ends the download and what is put into
             the bucket later; None: none does.
+        also: names of files below the job directory that the copy of a
+            bucket's has beside what all commands read.
 
     Yields:
         A `JobDir`. That of a bucket is a temporary copy.
@@ -303,25 +305,35 @@ def open_to_read(location, console, stop=None):
     if place.in_bucket:
         from trainer.job_dir.bucket import session
 
-        with session.copied(location, console, stop) as (root, store):
+        def is_read(name):
+            return session.is_read(name) or name in also
+
+        with session.copied(location, console, stop, is_read) as (root, store):
             yield JobDir(root, store.url, store=store)
     else:
         yield JobDir(place.path)
 
 
-def publish_folder(job, folder):
+def publish_folder(job, folder, spared=()):
     """Puts the files of a folder into the bucket of a job, if it has one.
 
     Args:
         job: a `JobDir` from `open_to_read`.
         folder: a `pathlib.Path` below `job.root`; folders in it count too.
+        spared: names of files that are not published where an object that is
+            not of the job has their place.
+
+    Returns:
+        list of str, where those lie that were not.
 
     Raises:
         JobDirError: an object that is not of the job has such a name.
     """
     # A folder of this machine has nothing to publish, and other writers.
-    if job.store is not None:
-        _publish(job, sorted(filter(pathlib.Path.is_file, folder.rglob("*"))))
+    if job.store is None:
+        return []
+    paths = sorted(filter(pathlib.Path.is_file, folder.rglob("*")))
+    return _publish(job, paths, spared)
 
 
 def publish_file(job, path):
@@ -338,10 +350,10 @@ def publish_file(job, path):
         _publish(job, [path])
 
 
-def _publish(job, paths):
+def _publish(job, paths, spared=()):
     from trainer.job_dir.bucket import session
 
-    session.publish(job.store, job.root, paths)
+    return session.publish(job.store, job.root, paths, spared)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The model, and what is done with it."""
+"""The parts of a VAE for scripts and notebooks: docs/python.md."""
 
 from trainer.model.notebook import build_decoder, build_encoder
 from trainer.model.options import Option

@@ -27,7 +27,7 @@ from trainer.model.inference import BATCH_SIZE
 from trainer.model.likelihoods import Likelihood
 
 Values: TypeAlias = "np.ndarray | tf.Tensor"
-Labels: TypeAlias = "Values | int | None"
+Labels: TypeAlias = "np.ndarray | tf.Tensor | int | None"
 
 # What an int64 holds.
 _MOST = 2**63 - 1

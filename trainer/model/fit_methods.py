@@ -16,12 +16,28 @@ class FitMethods:
     """The steps of `fit` and `evaluate`; stands before `keras.Model`."""
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`; what it has refused it may be given."""
+        """Trains as `keras.Model.fit`; after an error it can be called again.
+
+        Args:
+            *args: images of shape (N, height, width, channels), floats in
+                [0, 1], and of a model with classes their labels; or a
+                `tf.data.Dataset` of batches of these.
+            **kwargs: of `keras.Model.fit`.
+
+        Returns:
+            Keras's history: `total_loss`, `reconstruction_loss` and `kl_loss`
+            of each epoch, means over images, in nats.
+        """
         with self._traced_anew_after_an_error():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates as `keras.Model.evaluate`; see `fit`."""
+        """Evaluates as `keras.Model.evaluate`: the three losses of `fit`.
+
+        Args:
+            *args: as of `fit`.
+            **kwargs: of `keras.Model.evaluate`.
+        """
         with self._traced_anew_after_an_error():
             return super().evaluate(*args, **kwargs)
 

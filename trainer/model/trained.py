@@ -86,13 +86,14 @@ def load_model(job_dir, wanted="last", model=""):
 
 
 @contextlib.contextmanager
-def open_trained(flag_values, console, stop):
+def open_trained(flag_values, console, stop, also=()):
     """Reads the checkpoint that the flags of a command name.
 
     Args:
         flag_values: as from `runtime.flags.new_job_flags`, parsed.
         console: a `Console`.
         stop: a `StopSignal`.
+        also: as of `open_to_read`.
 
     Yields:
         A `Trained`. The job directory of a bucket is there during the block.
@@ -102,7 +103,7 @@ def open_trained(flag_values, console, stop):
         ConfigError: its model is another than the flags name.
         InterruptedJobError: the stop signal came.
     """
-    with open_to_read(flag_values["job_dir"].value, console, stop) as job:
+    with open_to_read(flag_values["job_dir"].value, console, stop, also) as job:
         yield _load(
             job, flag_values["checkpoint"].value, flag_values["model"].value
         )

@@ -28,12 +28,20 @@ class VAE(ArrayMethods, FitMethods, keras.Model):
     in [0, 1] of shape (N, height, width, channels). Others are refused, with
     a ValueError or, of pixels out of range, an InvalidArgumentError.
 
+    The methods for arrays, `encode`, `decode`, `reconstruct`, `sample` and
+    `elbo`, take any number of images of shape (N, height, width, channels):
+    floats or bools from 0 to 1, or uint8 from 0 to 255. Arrays come back as
+    arrays, tensors as tensors, through which gradients go. A model with
+    classes wants labels, too: integers of shape (N,), or one for all. What a
+    model cannot take is a ValueError, which says what was expected.
+
     Args:
         encoder: model from images to [z_mean, z_log_var]; one with groups of
             latent units takes noise too: see `latents`.
         decoder: model from z to the parameters of pixels: see `likelihoods`.
             One that ends in a sigmoid gives probabilities or means.
-        reconstruction_loss: str, a key of `likelihoods.LIKELIHOODS`.
+        reconstruction_loss: str, a key of `likelihoods.LIKELIHOODS`:
+            docs/likelihoods.md.
         beta: weight of the KL divergence in `fit`; the job has a warm-up.
         arithmetic: int, the version of a job's.
         image_shape: (height, width, channels); None to take that of the input
@@ -166,7 +174,8 @@ class VAE(ArrayMethods, FitMethods, keras.Model):
         """Saves as `keras.Model.save`, a file for `keras.models.load_model`.
 
         Raises:
-            ValueError: as `get_config`; no file is touched.
+            ValueError: Keras cannot write the encoder or the decoder down; no
+                file is touched.
         """
         self.get_config()
         super().save(filepath, *args, **kwargs)

@@ -86,12 +86,13 @@ def _finished(mirror, seconds, console, stop):
     mirror.finish(seconds, console, extend=True, stop=stop)
 
 
-def _is_read(name):
+def is_read(name):
+    """Whether commands read what has that name below a job directory."""
     return name.startswith("checkpoints/") or name in _RECORDS
 
 
 @contextlib.contextmanager
-def copied(location, console, stop, is_read=_is_read):
+def copied(location, console, stop, is_read=is_read):
     """Gives a temporary copy of what commands read of a job.
 
     Args:
@@ -115,25 +116,34 @@ def copied(location, console, stop, is_read=_is_read):
         yield root, store
 
 
-def publish(store, root, paths):
+def publish(store, root, paths, spared=()):
     """Puts files into the bucket of a job that may be running.
 
     Args:
         store: the `ObjectStore` of the job directory.
         root: `pathlib.Path` of a copy of it.
         paths: list of `pathlib.Path` below `root`.
+        spared: names of files, as of `open.publish_folder`.
+
+    Returns:
+        As `open.publish_folder`.
 
     Raises:
         JobDirError: an object that is not of the job has such a name.
     """
     # Looked at again: the job may be running, and its objects may change.
     ours, others = ownership.split(store.list(), store.owner)
+    left = []
     for path in paths:
         name = str(path.relative_to(root))
+        if name in others and path.name in spared:
+            left.append(f"{store.url}/{name}")
+            continue
         if name in others:
             raise ownership.clash(store, name)
         generation = ours[name].generation if name in ours else 0
         store.write(name, path.read_bytes(), generation)
+    return left
 
 
 def take_over(earlier, root):
