@@ -107,7 +107,9 @@ def law_2(proof):
         without[name] = "there is no GPU"
     limit = (f"--gpu_memory_limit_gib={proof.sizes.memory_gib:g}",)
     for count in (2, 4):
-        name = f"{count} logical devices of one, by TensorFlow's RING"
+        # As `trainer.distributed.devices` has them add up.
+        how = "GPU, by TensorFlow's RING" if proof.has_gpu else "CPU"
+        name = f"{count} logical devices of one {how}"
         flags = (*few, f"--virtual_devices={count}")
         if count not in proof.sizes.replicas:
             without[name] = f"--size={proof.size}"

@@ -70,7 +70,8 @@ def by_batch(proof, name, precision):
             rate = facts["product_flops"] / 1e12
             yield proof_lib.measured(
                 "matrix product",
-                f"{rate:,.2f} TFLOP/s, {sizes.product}^3 in {precision}",
+                f"{rate:,.2f} TFLOP/s, {sizes.product}^3 in "
+                f"{precision if proof.has_gpu else settings['dtype']}",
                 product_flops=facts["product_flops"],
             )
             continue

@@ -221,15 +221,17 @@ def test_law_2_on_one_card(new_proof, monkeypatch):
     states, texts = of(new_proof(("3",)), laws.law_2)
     assert states == {
         "GPU against CPU": "holds",
-        "2 logical devices of one, by TensorFlow's RING": "holds",
-        "4 logical devices of one, by TensorFlow's RING": "holds",
+        "2 logical devices of one GPU, by TensorFlow's RING": "holds",
+        "4 logical devices of one GPU, by TensorFlow's RING": "holds",
         "several cards, by NCCL": "left out",
     }
     assert "NCCL needs two cards" in texts["several cards, by NCCL"]
     flags, environ = started["GPU-against-CPU"]
     assert environ["CUDA_VISIBLE_DEVICES"] == "-1"
     assert {"--jit_compile=false", "--max_steps=40"} < {*flags}
-    flags, environ = started["4-logical-devices-of-one-by-TensorFlow-s-RING"]
+    flags, environ = started[
+        "4-logical-devices-of-one-GPU-by-TensorFlow-s-RING"
+    ]
     assert environ["CUDA_VISIBLE_DEVICES"] == "3"
     # One GPU is split only with a limit of its memory.
     assert {"--virtual_devices=4", "--gpu_memory_limit_gib=8"} < {*flags}
@@ -244,6 +246,7 @@ def test_law_2_on_several_cards_and_on_none(new_proof, monkeypatch):
     states, texts = of(new_proof(), laws.law_2)
     assert states["GPU against CPU"] == "left out"
     assert texts["GPU against CPU"] == "there is no GPU"
+    assert states["2 logical devices of one CPU"] == "holds"
 
 
 def test_one_job_that_fails_does_not_hide_the_others(new_proof, monkeypatch):
@@ -663,10 +666,7 @@ def test_the_whole_runs_on_a_cpu(tmp_path):
     }
     assert states["equal bits", "two cold processes, without XLA"] == "holds"
     assert states["kills", "1 kill"] == "holds"
-    assert (
-        states["law 2", "2 logical devices of one, by TensorFlow's RING"]
-        == "holds"
-    )
+    assert states["law 2", "2 logical devices of one CPU"] == "holds"
     assert states["law 2", "GPU against CPU"] == "left out"
     assert states["speed: notebook, TF32", "batch 8"] == "measured"
     of_beside = {
