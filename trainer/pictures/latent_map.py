@@ -22,7 +22,7 @@ _COLORS = (
 _MARKERS = "o^sD"
 _SIZE = {"o": 11, "^": 13, "s": 10, "D": 8}
 # Of the points of a class: all classes take turns, so that none hides another.
-_TURNS = 8
+_TURNS = 4
 _LONGEST_NAME = 22
 # Longer names stand in two columns instead of three.
 _LONG_NAME = 14
