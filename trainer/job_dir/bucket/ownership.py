@@ -25,7 +25,7 @@ _FILES = re.compile(
     r"(config|finished|evaluation|goodput)\.json|metrics\.jsonl|gallery\.html"
     r"|checkpoints/step-\d{7,}/(state\.npz|manifest\.json)"
     r"|hangs/steps-\d{7,}-\d{7,}\.\d+\.txt"
-    r"|plots/(step-\d{7,}/)?[a-z]+\.(png|npy)"
+    r"|plots/(step-\d{7,}/)?[a-z0-9_]+\.(png|npy|gif)"
     r"|(logs/(train|test|validation)|export|model)(/[^/.][^/]*)+"
 )
 # Those that the training itself writes, sooner or later, if it has none yet.

@@ -391,6 +391,9 @@ def test_every_file_of_a_finished_job_is_known_as_its_own(tmp_path):
         assert ownership.is_file(name)
     for name in ("plots/step-0000020/classes.npy", "model/variables/x"):
         assert ownership.is_file(name)
+    for name in ("latent_map.png", "walk_label_3.gif", "generated_label_3.npy"):
+        assert ownership.is_file(f"plots/step-0000020/{name}")
+    assert not ownership.is_file("plots/step-0000020/notes.txt")
 
 
 def test_a_stop_while_a_claim_is_waited_for_leaves_nothing(bucket, console):
