@@ -64,7 +64,7 @@ def write(trained, folder, checkpoint, console):
         *_figures(trained, row, evaluation),
         *_data(record),
         *_settings(trained, record),
-        *_limits(trained, row, evaluation, checkpoint),
+        *_limits(trained, record, row, evaluation, checkpoint),
     ]
     files.write_atomically(path, ("\n\n".join(parts) + "\n").encode())
 
@@ -89,6 +89,8 @@ def _save_pictures(trained, folder, console):
     parts = ["## What it draws", f"![Images that it draws]({_FOLDER}/{_DRAWS})"]
     if grids.is_plane(trained.vae):
         parts.append("The plane of its two latent units, each from -2 to 2.")
+    elif trained.vae.classes:
+        parts.append("A row for each class, of the same draws from its prior.")
     else:
         parts.append("Draws from its prior.")
     path = folder / _RECONSTRUCTIONS
@@ -171,10 +173,11 @@ def _lead(trained, record):
     config = trained.config
     yield f"# A variational autoencoder of {_plain(_called(record))} images"
     yield (
-        f"A model that makes images of {height} x {width} pixels, "
-        f"{'grey' if channels == 1 else 'in colour'}, of {config.latent_dim:,} "
-        f"latent units, and latent units of images. It was trained for "
-        f"{trained.step:,} steps of {config.batch_size:,} images."
+        f"It makes images of {height} x {width} pixels, "
+        f"{'grey' if channels == 1 else 'in colour'}, from "
+        f"{config.latent_dim:,} latent units, and finds the latent units of "
+        f"an image. It was trained for {trained.step:,} steps of "
+        f"{config.batch_size:,} images."
     )
 
 
@@ -193,8 +196,8 @@ def _loading(trained):
     )
     yield (
         f'`drawn["pixels"]` is uint8 of shape ({shape}). The signatures '
-        "`encode`, `reconstruct` and `decode` take images, 0 to 255 in uint8, "
-        "and latent vectors. TensorFlow is all that this needs."
+        "`encode` and `reconstruct` take images, uint8 from 0 to 255, and "
+        "`decode` takes latent vectors. TensorFlow is all that this needs."
     )
     if not export.left_out(vae):
         yield (
@@ -279,8 +282,11 @@ def _data(record):
             "name": _called(record),
             "licence of the data": (known and known.licence) or "unknown",
             **{
-                name.replace("_examples", " images"): f"{data[name]:,}"
-                for name in ("train_examples", "test_examples")
+                title: f"{data[name]:,}"
+                for name, title in (
+                    ("train_examples", "training images"),
+                    ("test_examples", "test images"),
+                )
                 if name in data
             },
             "image shape": " x ".join(map(str, data["image_shape"])),
@@ -327,13 +333,13 @@ def _settings(trained, record):
     yield _table(record["versions"])
 
 
-def _limits(trained, row, evaluation, checkpoint):
+def _limits(trained, record, row, evaluation, checkpoint):
     config = trained.config
+    others = "" if record.get("initial_weights") else " and no others"
     limits = [
-        "It has seen the images above and no others. How it does on images of "
-        "another kind has not been measured here.",
-        "Nobody has stated a licence of the model here, nor what it may be "
-        "used for.",
+        f"It was trained on the images of the data above{others}. How it does "
+        "on images of another kind has not been measured here.",
+        "No licence of the model is stated here, nor what it may be used for.",
         "Its losses compare with those on the same images with "
         f"`--reconstruction_loss={config.reconstruction_loss}` alone.",
     ]
