@@ -11,7 +11,7 @@ from trainer.evaluation import report
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
 from trainer.gallery import tables
 from trainer.model import export
-from trainer.pictures import grids, named_rows, picture_files
+from trainer.pictures import catalogue, picture_files, sheet
 from trainer.tracking import run_cards
 from trainer.tracking.rows import read_rows
 
@@ -28,7 +28,7 @@ _FOLDER, _DRAWS, _RECONSTRUCTIONS = "card", "draws.png", "reconstructions.png"
 _PICTURE_BYTES = 8 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 # No more draws than these, and fewer of large images.
-_ROWS, _GRID_PIXELS, _LEAST_WIDTH = 8, 512, 448
+_ROWS, _GRID_PIXELS = 8, 512
 _DRAWN = 16  # By the lines that load the model.
 # What Markdown would take for its own in the middle of a line.
 _MARKUP = re.compile(r"([\\`*_\[\]|~])")
@@ -86,36 +86,24 @@ def _save_pictures(trained, folder, console):
     """Saves the pictures of a card; returns its parts about them."""
     folder.mkdir(parents=True, exist_ok=True)
     _save_draws(trained, folder / _DRAWS)
+    # Each says itself what it shows.
     parts = ["## What it draws", f"![Images that it draws]({_FOLDER}/{_DRAWS})"]
-    if grids.is_plane(trained.vae):
-        parts.append("The plane of its two latent units, each from -2 to 2.")
-    elif trained.vae.classes:
-        parts.append("A row for each class, of the same draws from its prior.")
-    else:
-        parts.append("Draws from its prior.")
     path = folder / _RECONSTRUCTIONS
     if content := _reconstructions(trained, console):
         files.write_atomically(path, content)
-        parts += [
-            f"![Reconstructions]({_FOLDER}/{_RECONSTRUCTIONS})",
-            "Test images, and below them their reconstructions.",
-        ]
+        parts.append(f"![Reconstructions]({_FOLDER}/{_RECONSTRUCTIONS})")
     else:  # It would be of another checkpoint.
         path.unlink(missing_ok=True)
     return parts
 
 
 def _save_draws(trained, path):
-    vae, seed = trained.vae, trained.config.seed
+    vae = trained.vae
     count = max(1, min(_ROWS, _GRID_PIXELS // max(vae.image_shape[:2])))
-    if vae.classes:
-        pixels = grids.class_grid(vae, count, seed)
-        names = trained.class_names[: named_rows.MOST_CLASSES]
-        named_rows.save(path, pixels, names, named_rows.scale_of(pixels))
-        return
-    pixels = grids.grid(vae, count, seed)
-    scale = max(1, _LEAST_WIDTH // pixels.shape[1])
-    picture_files.save_picture(path, pixels, scale)
+    drawn = catalogue.generated(
+        vae, count, trained.config.seed, class_names=trained.class_names
+    )
+    picture_files.save(path, sheet.draw(drawn))
 
 
 def _reconstructions(trained, console):
