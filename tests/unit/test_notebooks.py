@@ -50,11 +50,16 @@ def from_the_notebook(once):
             "from_the_notebook.ipynb",
             folder,
             {
-                "DATA": {"dataset": "idx", "data_dir": str(data)},
+                "DATA": {
+                    "dataset": "idx",
+                    "data_dir": str(data),
+                    "eval_epochs": 10,
+                    "image_epochs": 10,
+                },
                 "LATENT_DIM": 8,
                 # Drawn images are simple: with 1 it would not collapse.
                 "BETA": 20.0,
-                "EPOCHS": 8,
+                "EPOCHS": 10,
                 "BATCH_SIZE": 32,
                 "WARMUP_EPOCHS": 80,
                 "GRID": 3,
@@ -87,6 +92,7 @@ def test_the_notebooks_recipe_collapses_and_the_warm_up_mends_it(
     assert json.loads(finished.read_text())["collapsed"] is False
 
 
+@pytest.mark.slow
 def test_a_run_is_explored(from_the_notebook, tmp_path):
     job = shutil.copytree(from_the_notebook / "runs" / "mended", tmp_path / "a")
     notebooks.run(
