@@ -6,6 +6,7 @@ import threading
 from trainer.distributed import topology
 from trainer.errors import ConfigError, TrainerError
 from trainer.runtime import flags, gpu_environment
+from trainer.runtime.console import Console
 from trainer.runtime.interrupts import noticed
 
 # TensorFlow has one set of devices, and one determinism, for all threads.
@@ -41,6 +42,12 @@ def train(settings):
             from trainer.distributed import devices
 
             stop.check()
+            if not devices.has_its_threads(config):
+                Console(config.log_format).warning(
+                    "TensorFlow ran in this process before the job and keeps "
+                    "its threads, so the result is not that of vae-train bit "
+                    "for bit. If that matters, train first in a new process."
+                )
             with devices.determinism_kept():
                 result = job.train_and_evaluate(config, stop=stop)
             # One that came too late to stop the job is not to be lost.

@@ -164,6 +164,23 @@ def test_a_job_that_was_interrupted_goes_on_and_gives_its_result(
     assert tf.random.normal([1]).shape == [1]
 
 
+def test_a_tensorflow_that_ran_before_with_other_threads_is_named(
+    tmp_path, monkeypatch, capsys
+):
+    def too_late(count):
+        raise RuntimeError("TensorFlow runs already.")
+
+    threading_options = tf.config.threading
+    name = "set_intra_op_parallelism_threads"
+    monkeypatch.setattr(threading_options, name, too_late)
+    with mock.patch("trainer.job.train_and_evaluate"):
+        trainer.train(**{**SMALL, "job_dir": tmp_path / "job"})
+        assert "the result is not that of vae-train" in capsys.readouterr().err
+        # Such a batch is not cut, and leaves the threads as they are.
+        trainer.train(**{**SMALL, "job_dir": tmp_path / "job", "batch_size": 9})
+        assert capsys.readouterr().err == ""
+
+
 def test_an_interrupt_that_comes_too_late_is_not_lost(
     tmp_path, finished_job, handlers
 ):

@@ -81,11 +81,8 @@ def connect(config, topology=None):
         tf.config.experimental.enable_tensor_float_32_execution(
             gpus_lib.uses_tf32(config)
         )
-    parts = 1
-    slices = config.microbatches * (len(topology.hosts) if topology else 1)
-    slice_size = config.batch_size // slices
-    if not gpus and config.virtual_devices <= 1 and slice_size % _PARTS == 0:
-        parts = _PARTS
+    parts = _parts_of(config, gpus, topology)
+    if parts > 1:
         _share_cores()
     if gpus:
         devices = _gpu_devices(config, gpus)
@@ -136,15 +133,43 @@ def determinism_kept():
             tf_config.disable_op_determinism()
 
 
+def has_its_threads(config):
+    """Whether TensorFlow has the threads in this process that a job gives it.
+
+    Where it ran before the job it keeps those that it has. With others sums
+    are rounded in another order.
+
+    Args:
+        config: the `TrainConfig` of a job on this machine alone.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    return _parts_of(config, gpus) == 1 or _share_cores()
+
+
+def _parts_of(config, gpus, topology=None):
+    """Returns into how many parts a replica cuts its batch, or each slice."""
+    slices = config.microbatches * (len(topology.hosts) if topology else 1)
+    slice_size = config.batch_size // slices
+    if gpus or config.virtual_devices > 1 or slice_size % _PARTS:
+        return 1
+    return _PARTS
+
+
 def _share_cores():
-    """Gives each part of a batch its share of the cores of this process."""
+    """Gives each part of a batch its share of the cores of this process.
+
+    Returns:
+        Whether it has it: in a process where TensorFlow runs it is too late.
+    """
     cores = len(os.sched_getaffinity(0))
-    # Too late in a process where TensorFlow runs already; only speed is lost.
-    with contextlib.suppress(RuntimeError):
+    try:
         tf.config.threading.set_intra_op_parallelism_threads(
             max(1, cores // _PARTS)
         )
         tf.config.threading.set_inter_op_parallelism_threads(_PARTS)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _multi_worker_strategy(topology, gpu_count):
