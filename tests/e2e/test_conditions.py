@@ -165,7 +165,8 @@ def test_a_signal_before_tensorflow_has_loaded_exits_75(start, job_dir):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=deadline.SECONDS)
     assert process.returncode == 75
-    assert err == (
+    # The signal may come just before TensorFlow is loaded, or meanwhile.
+    assert err.removeprefix(f"{LOADING}\n") == (
         "Interrupted by SIGTERM: nothing was lost; run the same command again "
         "to go on.\n"
     )
@@ -200,7 +201,8 @@ def test_commands_read_any_checkpoint(run_here, finished, command):
             "latent_map.png",
         },
         "evaluate": {"evaluation.json"},
-        "export": set(),  # The end of the job has exported them before.
+        # The end of the job has exported the model before.
+        "export": {"README.md", "draws.png"},
     }[command]
 
 
