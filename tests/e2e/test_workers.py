@@ -21,6 +21,7 @@ from tests.tools.soak import metrics_of
 from tests.tools.workers import free_hosts, tf_config
 from trainer.data import images
 from trainer.job import train_and_evaluate
+from trainer.runtime.command import LOADING
 from trainer.runtime.flags import parse_flags
 
 EPOCHS = 5000  # More than a test waits for.
@@ -238,8 +239,9 @@ def test_only_the_chief_shows_progress_and_each_line_says_who_speaks(pair):
     )
     assert all(line.startswith("[chief] ") for line in chief)
     assert any("with 2 CPU replicas" in line for line in chief)
-    assert len(other) == 1
-    assert other[0].startswith("[worker 1] Looking for the chief")
+    loading, looking = other
+    assert loading == f"[worker 1] {LOADING}"
+    assert looking.startswith("[worker 1] Looking for the chief")
 
 
 def test_a_signal_to_any_worker_saves_and_all_exit_75(start_all, tmp_path):

@@ -42,9 +42,9 @@ def train_only(config, **settings):
     That takes longer than the steps of a small job, and does not count as its
     end.
     """
-    from trainer import job
+    from trainer import job, job_end
 
-    with mock.patch.object(job, "_finish"):
+    with mock.patch.object(job_end, "finish"):
         job.train_and_evaluate(config, **settings)
 
 
