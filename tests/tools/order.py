@@ -5,9 +5,15 @@ _LONG = (
     "tests/e2e/",
     "tests/unit/test_sdist.py",
     "tests/unit/test_benchmarks.py",
+    "tests/unit/test_data_benchmark.py",
+    "tests/unit/test_gpu_proof.py",
     "tests/unit/test_job.py",
+    "tests/unit/test_model_jobs.py",
+    "tests/unit/test_notebooks.py",
+    "tests/unit/test_recipes.py",
     "tests/unit/data/test_damage.py",
     "tests/unit/job_dir/bucket/test_session.py",
+    "tests/unit/tracking/test_lost_rows.py",
 )
 # Tests that look at one thing, which takes long to make.
 _TOGETHER = (
