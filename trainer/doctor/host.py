@@ -24,17 +24,28 @@ _SKEW_SECONDS = 60
 
 def memory(case):
     """Whether the free memory can hold what the job has at least."""
-    least = needs.of(case)
-    here = least.on_host if _on_gpu(case) else least.in_all
-    free, why = free_memory()
-    told = f"{_gib(free)} free ({why}), the job needs at least {_gib(here)}"
-    if free < here:
+    needed, free, why = _needed_and_free(case)
+    told = f"{_gib(free)} free ({why}), the job needs at least {_gib(needed)}"
+    if free < needed:
         return rows.failure(
             f"{told}.",
             "Give the machine or the container more memory"
             + ("." if _on_gpu(case) else ", or lower --batch_size."),
         )
     return rows.ok(told)
+
+
+def fits(case):
+    """Whether the free memory can hold what the job has at least."""
+    needed, free, _ = _needed_and_free(case)
+    return needed <= free
+
+
+def _needed_and_free(case):
+    """Returns bytes that are needed and free, and who says the latter."""
+    least = needs.of(case)
+    needed = least.on_host if _on_gpu(case) else least.in_all
+    return needed, *free_memory()
 
 
 def gpu_memory(case):

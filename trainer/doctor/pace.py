@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from trainer.data import order
 from trainer.distributed.calls import Workers
-from trainer.doctor import rows
+from trainer.doctor import host, rows
+from trainer.errors import TrainerError
 from trainer.model import optimizer as optimizer_lib
 from trainer.model.step import make_train_steps
 from trainer.model.weights import weights_of
@@ -84,7 +85,13 @@ def measure(case, most_seconds=None):
         case: a `Case`. On several machines its share of the batch is
             measured, without the exchange of gradients between them.
         most_seconds: float, how long is measured; None for `SECONDS`.
+
+    Raises:
+        NotLookedAtError: the memory is too small for a step. To try one could
+            end this process.
     """
+    if not host.fits(case):
+        raise rows.NotLookedAtError("enough memory", TrainerError())
     if most_seconds is None:
         most_seconds = SECONDS
     config, strategy = case.here, case.cluster.strategy

@@ -300,8 +300,17 @@ def test_there_is_too_little_memory(
     monkeypatch.setattr(
         host, "free_memory", lambda: (free, "the container's limit")
     )
-    made = {"the device": cluster(kind, 1)}
-    assert told(host.memory, new_case(made=made)) == ("failure", expected)
+    made = {
+        "the device": cluster(kind, 1),
+        "the schedule": types.SimpleNamespace(total_steps=1),
+    }
+    case = new_case(made=made)
+    assert told(host.memory, case) == ("failure", expected)
+    # TensorFlow ends the process where a step finds no memory on a CPU.
+    assert told(pace.hours, case) == (
+        "failure",
+        "Not looked at, since enough memory cannot be had.",
+    )
 
 
 def test_the_limit_of_a_container_counts(tmp_path):
