@@ -28,7 +28,8 @@ PARTS = (
 def main(arguments=None):
     """Proves and measures; returns the exit code.
 
-    1 if a law is broken or a part failed, 2 for a wrong flag, else 0.
+    1 if a law is broken, a part failed or no law was looked at, 2 for a wrong
+    flag, else 0.
     """
     parser = argparse.ArgumentParser(
         prog="make gpu-proof", description=__doc__.split("\n")[0]
@@ -48,8 +49,8 @@ def main(arguments=None):
     parser.add_argument(
         "--size",
         choices=SIZES,
-        default="gpu",
-        help="tiny: to see on a CPU that this works; it proves little",
+        help="tiny, which is the default where there is no GPU: to see that "
+        "this works; it proves little",
     )
     options = parser.parse_args(arguments)
     if not options.budget_s > 0:
@@ -59,15 +60,19 @@ def main(arguments=None):
     if options.json.is_dir():
         parser.error(f"--json={options.json} is a folder; give a file.")
     console = Console("text")
+    has_gpu = gpu_environment.has_gpu()
+    size = options.size or ("gpu" if has_gpu else "tiny")
+    if not has_gpu:
+        console.line(f"There is no GPU; on the CPU with --size={size}.")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     cards, environ = (), dict(os.environ)
-    if gpu_environment.has_gpu():
+    if has_gpu:
         cards = proof_lib.cards_of(_listed(console))
         environ["CUDA_VISIBLE_DEVICES"] = cards[0]
     with tempfile.TemporaryDirectory(prefix="gpu-proof-") as folder:
         proof = proof_lib.Proof(
-            sizes=SIZES[options.size],
-            size=options.size,
+            sizes=SIZES[size],
+            size=size,
             folder=pathlib.Path(folder),
             path=options.json.resolve(),
             budget_s=options.budget_s,

@@ -117,7 +117,7 @@ def test_a_part_that_does_not_fit_is_left_out_and_said(new_proof, capsys):
     assert "its time was over after 70 s" in out
     assert "left out  e" in out
     assert "the budget of 100 s was used up" in out
-    assert proof.exit_code == 0
+    assert proof.exit_code == 1  # No law was looked at.
     assert "3 left out" in proof.summary()
     kept = json.loads(proof.path.read_text())
     assert kept["rows"][0]["figures"] == {"value": 12}
@@ -131,11 +131,15 @@ def test_a_part_that_does_not_fit_is_left_out_and_said(new_proof, capsys):
         (proof_lib.judged("law", True, ""), 1),
         (proof_lib.failed("part", "why"), 1),
         (proof_lib.left_out("part", "why"), 0),
+        (proof_lib.measured("figure", "12"), 0),
     ],
 )
 def test_the_exit_code_is_that_of_a_broken_law(new_proof, row, code):
     proof = new_proof()
     proof.add(row)
+    if row.state != "holds":
+        assert proof.exit_code == 1  # Nothing is proven yet.
+        proof.add(proof_lib.judged("another law", False, ""))
     assert proof.exit_code == code
     assert json.loads(proof.path.read_text())["exit_code"] == code
 
@@ -656,8 +660,7 @@ def test_scaling_refuses_a_file_that_does_not_tell(
 @pytest.mark.slow
 def test_the_whole_runs_on_a_cpu(tmp_path):
     path = tmp_path / "proof.json"
-    arguments = ["--size=tiny", "--budget_s=36000", f"--json={path}"]
-    assert command.main(arguments) == 0
+    assert command.main(["--budget_s=36000", f"--json={path}"]) == 0
     found = json.loads(path.read_text())
     assert found["machine"]["gpu"] is None
     states = {
