@@ -1,4 +1,4 @@
-# make train · make gallery · make tensorboard · make test · make test-all
+# make install · make train · make gallery · make tensorboard · make test · make test-all
 # make lint · make docs · make soak · make bench · make gpu-proof · make image
 # make requirements · make sbom
 # ARGS="--epochs=3" adds flags to train, gallery, test, soak, bench, gpu-proof,
@@ -20,9 +20,10 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker \
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trainer/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help train gallery test test-all lint docs soak bench gpu-proof reproduce tensorboard image image-test requirements sbom clean
+.PHONY: help install train gallery test test-all lint docs soak bench gpu-proof reproduce tensorboard image image-test requirements sbom clean
 
 help:
+	@echo "make install      make the virtual environment, with TensorFlow and the trainer"
 	@echo "make train        train for a few epochs, with pictures in runs/vae/plots"
 	@echo "make gallery      write runs/vae/gallery.html, all of a run on one page"
 	@echo "make test         run the tests, without those that are marked slow"
@@ -82,6 +83,8 @@ $(TO_USE_GPUS): $(TO_DEVELOP) requirements/image-gpu.txt
 			--require-hashes --requirement requirements/image-gpu.txt; \
 	fi
 	@touch $@
+
+install: $(TO_RUN)
 
 train: $(TO_RUN)
 	$(BIN)/vae-train --dataset_fallback=synthetic --epochs=3 $(ARGS)
