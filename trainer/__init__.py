@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.model.vae import VAE
 
 __all__ = ["Result", "__version__", "errors", "load", "train"]
-__version__ = "0.3.0"
+__version__ = "0.4.0.dev0"
 
 
 def train(**flags: Any) -> Result:
