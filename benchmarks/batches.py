@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.turns import BenchmarkOver, Turn
 from trainer.runtime.command import quiet_tensorflow
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 
 class BlankSplit:

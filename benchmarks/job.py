@@ -15,7 +15,7 @@ import time
 from benchmarks import flops
 from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.runtime.command import quiet_tensorflow
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 
 class TurnConsole:

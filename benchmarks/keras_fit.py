@@ -12,8 +12,8 @@ from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.data import sources
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
-from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
+from trainer.runtime.training_flags import parse_flags
 
 with quiet_tensorflow():
     import keras

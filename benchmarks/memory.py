@@ -10,7 +10,7 @@ import tempfile
 
 from benchmarks.contenders import ROOT, ContenderError
 from trainer.runtime.command import quiet_tensorflow
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 _STATUS = pathlib.Path("/proc/self/status")
 _CLEAR = pathlib.Path("/proc/self/clear_refs")

@@ -5,7 +5,7 @@ import tempfile
 
 from benchmarks import contenders, drawn, evaluating, flops, throughput
 from benchmarks.intervals import Figure, Goal
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 SHAPE = (64, 64, 3)
 # As `--model=conv --model_options=width=48` has it at that size.

@@ -16,7 +16,7 @@ import tempfile
 from benchmarks import flops
 from trainer.config import TrainConfig
 from trainer.runtime.command import quiet_tensorflow
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 _FIRST, _LAST = 31, 40
 # Operations are traced as "path/of/the/node:Type"; what else is traced

@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks import pytorch_conv
 from benchmarks.turns import BenchmarkOver, Turn, check_parameters
 from trainer.runtime.console import Console
-from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
+from trainer.runtime.training_flags import parse_flags
 
 
 def build_vae(latent_dim=200):

@@ -5,7 +5,7 @@ import threading
 
 from trainer.distributed import topology
 from trainer.errors import ConfigError, TrainerError
-from trainer.runtime import flags, gpu_environment
+from trainer.runtime import gpu_environment, training_flags
 from trainer.runtime.console import Console
 from trainer.runtime.interrupts import noticed
 
@@ -19,7 +19,7 @@ def train(settings):
     Args:
         settings: dict of the settings that are given, by name.
     """
-    config = flags.config_of(settings)
+    config = training_flags.config_of(settings)
     found = topology.find(os.environ, config.strategy)
     if found is not None:
         raise ConfigError(

@@ -6,7 +6,7 @@ import sys
 
 from trainer.distributed import topology as topology_lib
 from trainer.doctor import first
-from trainer.runtime import flags, gpu_environment, platform
+from trainer.runtime import gpu_environment, platform, training_flags
 from trainer.runtime.command import loading_tensorflow, run_command
 from trainer.runtime.console import Console
 
@@ -71,8 +71,8 @@ def _remove_traced_sources():
 
 def _parse(arguments):
     """Returns the `TrainConfig`, which machines take part, and --doctor."""
-    config, values = flags.parse_with(
-        arguments, flags.TRAIN, {"doctor": _DOCTOR}, _model_help
+    config, values = training_flags.parse_with(
+        arguments, training_flags.TRAIN, {"doctor": _DOCTOR}, _model_help
     )
     if config is None:
         return None

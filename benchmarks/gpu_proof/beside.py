@@ -14,7 +14,7 @@ from benchmarks.gpu_proof.speed import MODELS, PRECISIONS, data_of
 from benchmarks.intervals import Estimate
 from benchmarks.setup import Setup
 from trainer.runtime import gpu_environment
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 _POLICIES = {"TF32": "float32", "bfloat16": "mixed_bfloat16"}
 TRAINERS = {

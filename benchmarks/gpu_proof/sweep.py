@@ -14,8 +14,8 @@ from benchmarks.turns import reports_alone
 from trainer.runtime import gpu_environment
 from trainer.runtime.command import quiet_tensorflow
 from trainer.runtime.console import Console
-from trainer.runtime.flags import parse_flags
 from trainer.runtime.stop_signal import StopSignal
+from trainer.runtime.training_flags import parse_flags
 
 # A batch twice as large has to be faster by that share.
 GAIN = 0.05

@@ -22,7 +22,7 @@ from tests.tools.workers import free_hosts, tf_config
 from trainer.data import images
 from trainer.job import train_and_evaluate
 from trainer.runtime.command import LOADING
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 EPOCHS = 5000  # More than a test waits for.
 FLOAT64 = (

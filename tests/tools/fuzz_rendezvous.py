@@ -29,7 +29,7 @@ from tests.tools import deadline
 from tests.tools.project import ROOT
 from tests.tools.workers import free_hosts, tf_config
 from trainer import __version__
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 FLAGS = (
     "--dataset=synthetic",

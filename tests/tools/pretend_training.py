@@ -18,7 +18,7 @@ import sys
 import time
 
 from trainer.job_dir import lock
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 from trainer.schedule import Schedule
 
 EXAMPLES = 320

@@ -30,7 +30,7 @@ from benchmarks import (
 )
 from trainer.config import TrainConfig
 from trainer.model.build import build_vae
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 WORK = flops.of_config()
 LAYERS = [layer.name for layer in WORK.layers]

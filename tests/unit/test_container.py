@@ -11,7 +11,7 @@ import sysconfig
 import pytest
 import yaml
 
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from tests.tools.pages import PAGES, ROOT
 from tests.tools.submit_command import vae_submit
 from trainer import __version__
 from trainer.errors import ConfigError
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 from trainer.submit.command import ENGINES
 from trainer.submit.verbs import VERBS
 

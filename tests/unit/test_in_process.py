@@ -24,7 +24,7 @@ from trainer.config import TrainConfig
 from trainer.errors import ConfigError, InterruptedJobError, TrainerError
 from trainer.model import VAE, Option, Sampler, build_decoder, build_encoder
 from trainer.runtime import interrupts
-from trainer.runtime.flags import config_of, parse_flags
+from trainer.runtime.training_flags import config_of, parse_flags
 from trainer.tracking.recorder import Recorder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from benchmarks import literature
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 
 @pytest.fixture

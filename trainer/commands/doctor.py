@@ -7,7 +7,7 @@ import sys
 import time
 
 from trainer.distributed import topology as topology_lib
-from trainer.runtime import flags, gpu_environment
+from trainer.runtime import gpu_environment, training_flags
 from trainer.runtime.command import run_command
 from trainer.runtime.flags import Usage
 
@@ -36,7 +36,7 @@ def main():
 
 
 def _parse(arguments):
-    config, values = flags.parse_with(
+    config, values = training_flags.parse_with(
         arguments,
         _USAGE,
         {"json": (False, "print one JSON object in place of the table")},

@@ -6,7 +6,8 @@ import sys
 from trainer import places
 from trainer.errors import ConfigError
 from trainer.runtime.command import run_command
-from trainer.runtime.flags import Flags, Usage, expand_flags, parse_flags
+from trainer.runtime.flags import Flags, Usage
+from trainer.runtime.training_flags import expand_flags, parse_flags
 
 _USAGE = Usage(
     program="vae-tune",

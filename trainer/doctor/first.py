@@ -12,7 +12,7 @@ import threading
 import time
 
 from trainer.errors import InterruptedJobError, TrainerError
-from trainer.runtime import flags
+from trainer.runtime import training_flags
 
 # It ends by itself where a check hangs, unless its process is stuck.
 _MOST_SECONDS = 3600.0
@@ -87,7 +87,7 @@ def examine(config, stop, console):
 
 def _flags_of(config):
     """Returns all settings as flags, whatever file they came from."""
-    lines = flags.flag_file(config).splitlines()
+    lines = training_flags.flag_file(config).splitlines()
     return [line for line in lines if not line.startswith("#")]
 
 

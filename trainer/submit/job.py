@@ -8,7 +8,8 @@ import sys
 from trainer import named_datasets, places
 from trainer.data import synthetic
 from trainer.errors import ConfigError
-from trainer.runtime.flags import Flags, Usage, expand_flags, parse_flags
+from trainer.runtime.flags import Flags, Usage
+from trainer.runtime.training_flags import expand_flags, parse_flags
 from trainer.submit import variables
 
 TRAINING = Usage(

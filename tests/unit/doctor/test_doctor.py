@@ -28,7 +28,7 @@ from trainer.errors import (
 )
 from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
-from trainer.runtime import flags
+from trainer.runtime import training_flags
 
 SMALL = (
     "--dataset=synthetic",
@@ -89,7 +89,7 @@ def earlier(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "tests/jobs/0.1.0", tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     config = JobDir(tmp_path / "job").config()
-    (tmp_path / "flags").write_text(flags.flag_file(config))
+    (tmp_path / "flags").write_text(training_flags.flag_file(config))
     monkeypatch.setattr(pace, "measure", lambda case: Pace(0.01, 0.1, 3))
     return tmp_path
 
@@ -287,7 +287,7 @@ def test_a_job_begins_where_the_doctors_exit_code_allows(
     assert ("out of reach for now" in err) == (code == 75)
     given = told.read_text().splitlines()
     assert given[:2] == ["-m", "trainer.commands.doctor"]
-    assert flags.parse_flags(given[2:]) == config
+    assert training_flags.parse_flags(given[2:]) == config
 
 
 def test_the_doctor_imports_what_the_job_does(

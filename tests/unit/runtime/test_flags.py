@@ -15,7 +15,7 @@ from trainer.commands import evaluate, export, gallery, generate
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
 from trainer.runtime import flags as flags_lib
-from trainer.runtime.flags import expand_flags, flag_file, parse_flags
+from trainer.runtime.training_flags import expand_flags, flag_file, parse_flags
 from trainer.settings.declaration import MOST
 
 CONFIGS = sorted(

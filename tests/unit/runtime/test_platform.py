@@ -8,7 +8,7 @@ from trainer.job import train_and_evaluate
 from trainer.job_dir.open import JobDir
 from trainer.runtime import platform
 from trainer.runtime.console import Console
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 
 from tests.tools.project import ROOT
 from trainer.errors import InterruptedJobError
-from trainer.runtime.flags import parse_flags
+from trainer.runtime.training_flags import parse_flags
 
 FILE = ROOT / "deploy" / "skypilot" / "vae.yaml"
 _TEXT = {"type": "string"}
