@@ -91,6 +91,9 @@ def load(
         trainer.errors.ConfigError: this version cannot read its record, or
             its model is another.
     """
+    from trainer.runtime import chatter
+
+    chatter.import_tensorflow()
     from trainer.model import trained
 
     return trained.load_model(job_dir, checkpoint, model)

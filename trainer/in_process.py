@@ -5,7 +5,7 @@ import threading
 
 from trainer.distributed import topology
 from trainer.errors import ConfigError, TrainerError
-from trainer.runtime import gpu_environment, training_flags
+from trainer.runtime import chatter, gpu_environment, training_flags
 from trainer.runtime.console import Console
 from trainer.runtime.interrupts import noticed
 
@@ -38,6 +38,7 @@ def train(settings):
         # cannot be made up for in the same process.
         with noticed() as stop:
             gpu_environment.prepare(config)
+            chatter.import_tensorflow()
             from trainer import job
             from trainer.distributed import devices
 

@@ -125,6 +125,7 @@ class Laws:
                 [
                     *(sys.executable, "-m", f"trainer.commands.{command}"),
                     f"--job_dir={self._at('untouched')}",
+                    f"--model={self._model()}",
                     *flags,
                 ],
                 cwd=ROOT,
@@ -144,14 +145,18 @@ class Laws:
                 apart <= EXPORTED,
             )
 
+    def _model(self):
+        """Returns the `--model` that the job was trained with."""
+        path = self._at("untouched") / "config.json"
+        return json.loads(path.read_text())["config"]["model"]
+
     def _export(self):
         """Returns how far the SavedModel's outputs lie from the job's.
 
         Relative to the largest of each, by name.
         """
         job_dir = self._at("untouched")
-        record = json.loads((job_dir / "config.json").read_text())
-        vae = trainer.load(job_dir, model=record["config"]["model"])
+        vae = trainer.load(job_dir, model=self._model())
         served = tf.saved_model.load(f"{job_dir}/export/saved_model/1")
         generator = np.random.default_rng(0)
         images = generator.integers(256, size=(_IMAGES, *vae.image_shape))

@@ -21,6 +21,8 @@ from tests.tools.pages import ROOT, python_of
 from tests.tools.small_jobs import small_job
 from tests.tools.soak import differences
 from trainer.config import TrainConfig
+from trainer.data.preparing import decoding
+from trainer.data.preparing.settings import Settings
 from trainer.errors import ConfigError, InterruptedJobError, TrainerError
 from trainer.model import VAE, Option, Sampler, build_decoder, build_encoder
 from trainer.runtime import interrupts
@@ -294,3 +296,13 @@ def test_the_page_runs_from_its_first_line_to_its_last(
         # A job says more, before that.
         assert capsys.readouterr().out.endswith(printed), program
     assert names["vae"].encoder.input_shape == (None, 28, 28, 1)
+    # The picture comes out as `vae-data prepare` makes it.
+    settings = Settings(
+        size=(28, 28), channels=1, fit="crop", background=(255, 255, 255),
+        test_share=0, validation_share=0, on_bad="refuse", pixel_limit=10**6,
+    )  # fmt: skip
+    with decoding.own_limits():
+        prepared = decoding.decode(
+            (tmp_path / "picture.png").read_bytes(), settings
+        )
+    np.testing.assert_array_equal(names["image"][0], prepared)

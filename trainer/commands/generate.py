@@ -38,7 +38,8 @@ def _parse(arguments):
     flags.add(
         "rows",
         30,
-        "rows and columns of the grid and the manifold",
+        "rows and columns of the grid and the manifold; if not given, fewer "
+        "of images in colour, or larger than 28 pixels",
         minimum=1,
         maximum=_MOST_ROWS,
     )
@@ -157,10 +158,13 @@ def _generate(parsed, stop, console):
 
 def _draw(flags, trained, console, stop):
     """Returns the `Album` that the flags ask for."""
-    from trainer.pictures import album
+    from trainer.pictures import album, grids
 
+    rows = flags["rows"]
     arguments = (
-        flags["rows"].value,
+        rows.value
+        if rows.present
+        else grids.rows_of_grid(trained.vae.image_shape),
         flags["seed"].value,
         console,
         stop,

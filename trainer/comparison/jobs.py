@@ -85,6 +85,11 @@ class Job:
         return max((row["step"] for row in self.rows), default=None)
 
     @property
+    def epoch(self):
+        """The epoch of that step, from 1."""
+        return max((row["epoch"] for row in self.rows), default=None)
+
+    @property
     def images_per_second(self):
         """The median of the rows of training."""
         found = [

@@ -40,6 +40,7 @@ def _of_last(name):
 COLUMNS = (
     Column("state", "state", lambda job: job.state),
     Column("step", "step", lambda job: job.step, "{:,}".format, True),
+    Column("epoch", "epoch", lambda job: job.epoch, "{:,}".format, True),
     Column("best_loss", "best loss", _of_best("total_loss"), "{:.2f}".format),
     Column("best_step", "at step", _of_best("step"), "{:,}".format),
     Column("last_loss", "last loss", _of_last("total_loss"), "{:.2f}".format),
@@ -165,6 +166,13 @@ def _notes(jobs):
             "The losses are not all of one kind: they compare between jobs "
             "with the same data, reconstruction_loss, beta, binarize and "
             "condition only."
+        )
+    epochs = sorted({job.epoch for job in jobs if job.epoch is not None})
+    if len(epochs) > 1:
+        yield (
+            "The jobs have not trained equally long: they are at epochs "
+            f"{epochs[0]:,} to {epochs[-1]:,}, and a loss may be lower for "
+            "that reason alone."
         )
     for job in jobs:
         for fault in job.faults:

@@ -9,7 +9,7 @@ from trainer.config import TrainConfig
 from trainer.errors import JobDirError
 from trainer.evaluation import report
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
-from trainer.gallery import tables
+from trainer.gallery import tables, units
 from trainer.model import export
 from trainer.pictures import catalogue, picture_files, sheet
 from trainer.tracking import run_cards
@@ -206,20 +206,27 @@ def _figures(trained, row, evaluation):
         return
     yield "## Figures"
     if row:
+        left_out = (
+            ", the squared error but for a constant"
+            if trained.vae.likelihood.nats_a_value
+            else ""
+        )
         yield (
             f"Of the {_plain(row['split'])} images at step {row['step']:,}, in "
-            "nats an image:"
+            f"{units.NATS}{left_out}:"
         )
-        units = f"{row['active_units']} of {trained.config.latent_dim}"
         yield _table(
             {
                 "total loss": f"{row['total_loss']:.4f}",
                 "reconstruction loss": f"{row['reconstruction_loss']:.4f}",
                 "KL divergence": f"{row['kl_loss']:.4f}"
                 + (", an estimate" if "kl" in row else ""),
-                "active latent units": units,
+                "active latent units": f"{row['active_units']} of "
+                f"{trained.config.latent_dim}",
             }
         )
+        if sentence := units.why_negative(trained.vae):
+            yield sentence
     if found := dict(_evaluated(evaluation)):
         yield "Of all test images, by `vae-evaluate`:"
         yield _table(found)

@@ -5,7 +5,7 @@ import dataclasses
 from trainer import __version__, stored
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import collapse_phrase, has_collapsed
-from trainer.gallery import tables, templates
+from trainer.gallery import tables, templates, units
 from trainer.pictures import (
     charts,
     kl_chart,
@@ -59,6 +59,7 @@ def render(trained, *, rows, evaluation, data, album, goodput):
         lead=_lead(trained, data, schedule),
         notices=list(_notices(trained, rows, schedule)),
         tiles=_tiles(trained, rows),
+        tiles_text=units.why_negative(trained.vae),
         metrics=list(_metrics(trained, rows, evaluation)),
         losses=list(_losses(rows, marks)),
         losses_text=f"{charts.caption(trained.config.reconstruction_loss)} "
@@ -110,21 +111,25 @@ def _tiles(trained, rows):
     row = _evaluated_row(trained, rows)
     if row is None:
         return []
-    units = trained.config.latent_dim
+    of_total, of_reconstruction = units.of_losses(trained.config)
+    of_all = f"of {trained.config.latent_dim}"
     figures = {
-        f"{row['split'].capitalize()} loss": (f"{row['total_loss']:.2f}", ""),
-        "Reconstruction": (f"{row['reconstruction_loss']:.2f}", ""),
+        f"{row['split'].capitalize()} loss": (
+            f"{row['total_loss']:.2f}",
+            of_total,
+        ),
+        "Reconstruction": (
+            f"{row['reconstruction_loss']:.2f}",
+            of_reconstruction,
+        ),
         "KL divergence": (
             f"{row['kl_loss']:.2f}",
-            "nats, an estimate" if "kl" in row else "nats",
+            f"{units.NATS}, an estimate" if "kl" in row else units.NATS,
         ),
-        "Active units": (row["active_units"], f"of {units}"),
+        "Active units": (row["active_units"], of_all),
     }
     if "active_directions" in row:
-        figures["Active directions"] = (
-            row["active_directions"],
-            f"of {units}",
-        )
+        figures["Active directions"] = (row["active_directions"], of_all)
     return [
         {"name": name, "value": value, "unit": unit}
         for name, (value, unit) in figures.items()

@@ -62,6 +62,12 @@ class Likelihood:
     nats_a_value: float = 0.0
     of_levels: bool = False
 
+    @property
+    def may_exceed_one(self):
+        """Whether exp(-loss) may be above 1, and the loss negative."""
+        # Of `mse`, the loss is a sum of squares.
+        return self.kind == DENSITY and not self.nats_a_value
+
     def log_normalizer(self, values):
         """Returns the constant that the loss leaves out, in nats per image.
 

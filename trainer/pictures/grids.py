@@ -10,8 +10,11 @@ from trainer.model import inference
 from trainer.pictures import sheet
 
 GRID_ROWS = 30
-# Of a grid: no file that nobody can look at, and 30 rows up to 64 pixels.
-_GRID_PIXELS = 1920
+# Up to which side grey images are thumbnails of 30 in a row: the notebook's.
+_THUMBNAIL = 28
+# Of other images, enlarged by a whole factor, the least side; and what their
+# grid has, so that with its gaps it fits on a page of 912 pixels.
+_LEAST_SIDE, _GRID_PIXELS = 64, 870
 COLUMNS = 10
 _MANIFOLD_LIMIT = 2.0
 
@@ -19,10 +22,18 @@ _MANIFOLD_LIMIT = 2.0
 def rows_of_grid(image_shape):
     """Returns how many rows and columns of images make a grid to look at.
 
+    30 of grey images as small as the notebook's, fewer of others: none is
+    shown smaller than it is.
+
     Args:
         image_shape: (height, width, channels).
     """
-    return max(1, min(GRID_ROWS, _GRID_PIXELS // max(image_shape[:2])))
+    *sides, channels = image_shape
+    side = max(sides)
+    if channels == 1 and side <= _THUMBNAIL:
+        return GRID_ROWS
+    enlarged = side * -(-_LEAST_SIDE // side)
+    return max(1, _GRID_PIXELS // enlarged)
 
 
 def is_plane(vae):

@@ -4,10 +4,7 @@ import contextlib
 import errno
 import io
 import os
-import pathlib
-import re
 import sys
-import tempfile
 import traceback
 
 from trainer import __version__
@@ -17,14 +14,9 @@ from trainer.errors import (
     TrainerError,
 )
 from trainer.runtime import streams
+from trainer.runtime.chatter import quiet_tensorflow
 from trainer.runtime.console import Console
 from trainer.runtime.stop_signal import StopSignal
-
-_CHATTER = re.compile(
-    "^WARNING: All log messages before absl::InitializeLog|oneDNN custom "
-    "operations are on|Could not find cuda drivers|Unable to register cu"
-)
-
 
 LOADING = "Loading TensorFlow, which takes some seconds."
 
@@ -245,43 +237,4 @@ def loading_tensorflow(console, is_job=False):
         raise TrainerError(
             f"TensorFlow or what it needs cannot be imported ({error}); make a "
             "new virtual environment and install vae-trainer in it."
-        ) from error
-
-
-@contextlib.contextmanager
-def quiet_tensorflow():
-    """Keeps TensorFlow's start-up chatter off stderr while it is imported.
-
-    Its C++ code logs before any level can be set, so the descriptor itself
-    is set aside; lines that are not known chatter are printed afterwards.
-    """
-    # Level 3 also hides errors, but on a machine without an NVIDIA driver the
-    # only one at start-up is that there is none.
-    has_driver = pathlib.Path("/proc/driver/nvidia/version").exists()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_driver else "3")
-    sys.stderr.flush()
-    with _temporary_file() as captured:
-        stderr = os.dup(2)
-        os.dup2(captured.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            captured.seek(0)
-            for line in captured.read().decode(errors="replace").splitlines():
-                if not _CHATTER.search(line):
-                    print(line, file=sys.stderr)
-
-
-def _temporary_file():
-    try:
-        return tempfile.TemporaryFile()
-    except FileNotFoundError as error:
-        # Every command comes here first, and a container with a read-only
-        # root has no such folder unless it is given one.
-        raise TrainerError(
-            "There is no folder for temporary files: neither TMPDIR, /tmp nor "
-            "/var/tmp can be written to; mount one (docker run --tmpfs /tmp), "
-            "or name one in TMPDIR."
         ) from error

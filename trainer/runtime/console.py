@@ -74,8 +74,14 @@ class Console:
 
     @contextlib.contextmanager
     def image_bar(self, title, total, done=0):
-        """Shows progress in images; yields `advance(images, note="")`."""
-        with self._bar(title, total, "img", initial=done) as advance:
+        """Shows progress in images; yields `advance(images, note="")`.
+
+        What comes first traces and compiles: its time is in no speed and in
+        no ETA.
+        """
+        with self._bar(
+            title, total, "img", initial=done, first_counts=False
+        ) as advance:
             yield advance
 
     @contextlib.contextmanager
@@ -110,12 +116,16 @@ class Console:
             yield show
 
     @contextlib.contextmanager
-    def _bar(self, title, total, unit, initial=0, **settings):
+    def _bar(
+        self, title, total, unit, initial=0, first_counts=True, **settings
+    ):
         if not self._has_bars:
             yield lambda count, note="": None
             return
         if self.is_json or not sys.stderr.isatty():
-            yield _PlainProgress(self, title, total, unit, initial)
+            yield _PlainProgress(
+                self, title, total, unit, initial, first_counts
+            )
             return
         import tqdm
 
@@ -131,11 +141,21 @@ class Console:
             leave=False,
             **settings,
         ) as bar:
+            counts = first_counts
 
             def advance(count, note=""):
+                nonlocal counts
                 if note:
                     bar.set_postfix_str(note, refresh=False)
-                bar.update(count)
+                if counts:
+                    bar.update(count)
+                    return
+                counts = True
+                # No speed is known as long as there is nothing but this.
+                bar.n += count
+                bar.initial = bar.last_print_n = bar.n
+                bar.last_print_t = time.time()
+                bar.refresh()
 
             yield advance
 
@@ -143,31 +163,41 @@ class Console:
 class _PlainProgress:
     """Progress where there is no terminal: now and then a line."""
 
-    def __init__(self, console, title, total, unit, initial):
+    def __init__(self, console, title, total, unit, initial, first_counts):
         self._console = console
         self._title = title
         self._total = total
         self._unit = unit
-        self._done = self._initial = initial
+        self._done = initial
+        # Of what counts for the speed; None before there is any.
+        self._initial = initial if first_counts else None
         self._started = self._printed = time.monotonic()
 
     def __call__(self, count, note=""):
         self._done += count
         now = time.monotonic()
+        has_speed = self._initial is not None
+        if not has_speed:
+            self._initial, self._started = self._done, now
         if now - self._printed < _LINE_SECONDS:
             return
         self._printed = now
-        rate = (self._done - self._initial) / (now - self._started)
         text = f"{self._title}: {self._done:,}"
         if self._total:
-            left = max(self._total - self._done, 0) / max(rate, 1e-9)
             text += f" of {self._total:,}"
-        text += f" {self._unit}, {rate:,.0f} {self._unit}/s"
+        text += f" {self._unit}{self._speed(now) if has_speed else ''}"
+        self._console.line(f"{text}  {note}".rstrip())
+
+    def _speed(self, now):
+        """Returns the speed, and how long the rest takes at it."""
+        rate = (self._done - self._initial) / (now - self._started)
+        text = f", {rate:,.0f} {self._unit}/s"
         if self._total:
             import tqdm
 
+            left = max(self._total - self._done, 0) / max(rate, 1e-9)
             text += f", {tqdm.tqdm.format_interval(left)} left"
-        self._console.line(f"{text}  {note}".rstrip())
+        return text
 
 
 class _PlainTrials:

@@ -53,6 +53,20 @@ def test_samples_are_the_same_draws_of_each_checkpoint(finished_job, tmp_path):
     assert other.read_bytes() != path.read_bytes()
 
 
+def test_a_grid_has_as_many_rows_as_its_images_allow(
+    finished_job, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(grids, "rows_of_grid", {(28, 28, 1): 2}.get)
+    flags = f"--job_dir={finished_job}", "--format=npy"
+    for more, rows in (((), 2), (("--rows=3",), 3)):
+        output = tmp_path / str(rows)
+        done = run_command("vae-generate", *flags, f"--output={output}", *more)
+        assert (done.exit_code, done.err) == (0, "")
+        for name in ("generated", "manifold"):
+            shape = np.load(output / f"{name}.npy").shape
+            assert shape == (rows, rows, 28, 28)
+
+
 def test_one_checkpoint_is_no_animation_and_that_is_said(
     finished_job, tmp_path
 ):

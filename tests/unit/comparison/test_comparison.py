@@ -119,6 +119,26 @@ def test_figures_are_those_of_the_files(runs, finished_job):
     assert (stopped["goodput"], stopped["log_likelihood"]) == (None, -400.5)
 
 
+def test_jobs_that_have_not_trained_equally_long_are_said_to_have_not(runs):
+    names = (runs / "best", runs / "stopped")
+    said = "they are at epochs 1 to 2, and a loss may be lower"
+    assert "trained equally long" not in compare(*names).out
+    path = names[1] / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if json.loads(x)["epoch"] == 1))
+    rows, *notes = compare(*names).out.split("\n\n")
+    assert [row.split()[3] for row in rows.splitlines()[1:]] == ["2", "1"]
+    assert said in notes[0]
+    for form in ("md", "html"):
+        assert compare(*names, f"--format={form}").out.count(said) == 1
+    found = json.loads(compare(*names, "--format=json").out)
+    assert [job["epoch"] for job in found["jobs"]] == [2, 1]
+    assert said in found["notes"][0]
+    # What has no rows has no epoch, and is at none.
+    path.write_text("")
+    assert "trained equally long" not in compare(*names).out
+
+
 @pytest.mark.parametrize(
     ("sort", "first"),
     [("log_likelihood", "stopped"), ("name", "best"), ("last_loss", "best")],

@@ -79,6 +79,8 @@ def test_an_exported_model_has_a_card_that_is_true(job_dir, monkeypatch):
     }
     assert str(job_dir) not in text
     assert "log p(x) has not been estimated" in text
+    assert "nats an image, the squared error but for a constant:" in text
+    assert "below 0" not in text
     links = pages.links_in(text)
     assert links == ["card/draws.png", "card/reconstructions.png"]
     for link in links:

@@ -17,7 +17,7 @@ from tests.tools.small_jobs import small_job
 from trainer.commands import generate
 from trainer.config import TrainConfig
 from trainer.data import synthetic
-from trainer.gallery import page as page_lib
+from trainer.gallery import page as page_lib, units
 from trainer.job import train_and_evaluate
 from trainer.model.trained import Trained
 from trainer.pictures.album import Album
@@ -52,6 +52,8 @@ def test_a_page_of_a_finished_job_holds_everything(job_dir):
     metrics = json.loads((job_dir / "finished.json").read_text())
     assert f"{metrics['test_metrics']['total_loss']:.6g}" in page.text
     assert "squared error, summed over the values of an image" in page.text
+    assert "squared error + KL" in page.text
+    assert "below 0" not in page.text
     for title in (
         "Losses",
         "Latent map",
@@ -105,7 +107,30 @@ def test_a_page_names_the_split_that_a_job_was_watched_on(tmp_path):
     assert run_command("vae-gallery", f"--job_dir={tmp_path}")[0] == 0
     page = Outline((tmp_path / "gallery.html").read_text())
     assert "Validation set, step 2, epoch 1" in page.text
+    assert page.text.count("nats an image") == 3
+    assert "below 0" not in page.text
     assert len(page.images) == 4 + 4 + 10 + 8
+
+
+def test_a_loss_that_may_be_negative_has_its_unit_and_why(tmp_path):
+    train_and_evaluate(
+        small_job(
+            job_dir=str(tmp_path), reconstruction_loss="gaussian", max_steps=2
+        )
+    )
+    for command in ("vae-gallery", "vae-export"):
+        assert run_command(command, f"--job_dir={tmp_path}")[0] == 0
+    page = Outline((tmp_path / "gallery.html").read_text())
+    assert page.text.count("nats an image") == 3
+    assert "A loss below 0 is no fault" in page.text
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "in nats an image:" in card
+    assert "A loss below 0 is no fault" in card
+
+
+def test_a_weight_of_the_kl_is_in_the_unit_of_the_loss():
+    config = TrainConfig(beta=0.5)
+    assert units.of_losses(config)[0] == "squared error + 0.5 x KL"
 
 
 def test_a_page_of_a_job_without_rows_has_what_there_is(job_dir):

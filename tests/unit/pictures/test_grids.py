@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,13 @@ from trainer.errors import ConfigError
 from trainer.model import inference
 from trainer.model.build import build_vae
 from trainer.model.trained import Trained
-from trainer.pictures import album, catalogue, grids
+from trainer.pictures import (
+    album,
+    catalogue,
+    grids,
+    sheet as sheet_lib,
+)
+from trainer.pictures.sheet import Sheet
 from trainer.randomness import Tag
 
 
@@ -109,9 +117,29 @@ def test_cells_are_what_was_tiled(channels):
 
 
 @pytest.mark.parametrize(
-    ("side", "rows"),
-    [(4, 30), (28, 30), (64, 30), (128, 15), (256, 7), (4096, 1)],
+    ("side", "grey", "colour"),
+    [
+        (4, 30, 13),
+        (28, 30, 10),
+        (32, 13, 13),
+        (64, 13, 13),
+        (96, 9, 9),
+        (128, 6, 6),
+        (256, 3, 3),
+        (4096, 1, 1),
+    ],
 )
-def test_a_grid_of_large_images_has_fewer_of_them(side, rows):
-    assert grids.rows_of_grid((side, 4, 3)) == rows
-    assert grids.rows_of_grid((4, side, 1)) == rows
+def test_a_grid_of_large_images_has_fewer_of_them(side, grey, colour):
+    assert grids.rows_of_grid((side, 4, 1)) == grey
+    assert grids.rows_of_grid((4, side, 3)) == colour
+
+
+@pytest.mark.parametrize("side", [8, 20, 28, 32, 48, 64, 72, 124, 145, 256])
+def test_images_in_colour_are_large_enough_and_not_shrunk_on_a_page(side):
+    rows = grids.rows_of_grid((side, side, 3))
+    pixels = np.zeros((rows * side, rows * side, 3), np.uint8)
+    draws = Sheet(pixels, (side, side, 3), "Draws", "Draws.")
+    layout = json.loads(sheet_lib.draw(draws).texts["Layout"])
+    assert layout["scale"] * side >= 52
+    on_page = sheet_lib.with_gaps(draws, 912)
+    assert side < on_page.shape[1] <= 912
