@@ -13,7 +13,6 @@ compute what its checkpoint does. A line each, and exit code 1 for a law that is
 broken. A model of your own needs PYTHONPATH, as it does for a training.
 """
 
-import json
 import logging
 import os
 import pathlib
@@ -141,19 +140,18 @@ class Laws:
             )
         for part, apart in self._export().items():
             yield (
-                f"SavedModel, {part}: differs by {apart:.1e} of the largest",
+                f"SavedModel, {part}: differs by {apart:.1e}",
                 apart <= EXPORTED,
             )
 
     def _model(self):
         """Returns the `--model` that the job was trained with."""
-        path = self._at("untouched") / "config.json"
-        return json.loads(path.read_text())["config"]["model"]
+        return jobs.record_of(self._at("untouched"))["config"]["model"]
 
     def _export(self):
         """Returns how far the SavedModel's outputs lie from the job's.
 
-        Relative to the largest of each, by name.
+        By name; of values above 1, relative to the largest.
         """
         job_dir = self._at("untouched")
         vae = trainer.load(job_dir, model=self._model())
@@ -172,7 +170,7 @@ class Laws:
             "images": (decoded["images"], vae.decode(z)),
         }
         return {
-            name: float(np.abs(theirs - ours).max() / np.abs(ours).max())
+            name: np.abs(theirs - ours).max() / max(1, np.abs(ours).max())
             for name, (theirs, ours) in (
                 (name, map(np.asarray, pair)) for name, pair in pairs.items()
             )
