@@ -1,4 +1,7 @@
-"""VAE Trainer: a training job for convolutional variational autoencoders.
+"""VAE Trainer: a training job for variational autoencoders.
+
+`train` runs a job, and `load` returns the model of a job as a
+`trainer.model.VAE`, which encodes, decodes and draws.
 
 Importing this package is cheap on purpose: TensorFlow takes seconds to load,
 and a job must be able to answer a stop signal before that.
@@ -18,7 +21,8 @@ from trainer.result import Result
 if TYPE_CHECKING:
     from trainer.model.vae import VAE
 
-__all__ = ["Result", "__version__", "errors", "load", "train"]
+# In the order of the API pages.
+__all__ = ["train", "load", "Result", "errors", "__version__"]  # noqa: RUF022
 __version__ = "0.4.0.dev0"
 
 
