@@ -85,6 +85,7 @@ $(TO_USE_GPUS): $(TO_DEVELOP) requirements/image-gpu.txt
 	@touch $@
 
 install: $(TO_RUN)
+	@echo 'Installed. The commands are in $(BIN): export PATH="$$PWD/$(BIN):$$PATH"'
 
 train: $(TO_RUN)
 	$(BIN)/vae-train --dataset_fallback=synthetic --epochs=3 $(ARGS)

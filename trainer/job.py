@@ -153,11 +153,7 @@ def _lead(session):
             return result
         training = _prepare_to_lead(session, job, start, damaged, initial)
         # Not before: a start that is refused is none.
-        console.line(
-            f"Resuming {job.location} at step {start.step}."
-            if start.step
-            else f"New job in {job.location}."
-        )
+        console.line(_beginning(job, start))
         if initial:
             console.line(initial.sentence(training.vae))
         console.line(
@@ -165,6 +161,11 @@ def _lead(session):
             f"{training.data.called} with {training.cluster.describe()}, step "
             f"{start.step} to {training.schedule.total_steps}."
         )
+        if training.vae.likelihood.may_exceed_one:
+            console.line(
+                "The losses are minus log-densities, which may be below 0: "
+                "lower is better."
+            )
         if not start.step:
             _tell_of_bfloat16(config, console)
         ledger = Ledger(job, session.clock, start.step, console)
@@ -187,6 +188,17 @@ def _lead(session):
                 return job_end.finish(
                     session, job, training, recorder, ledger, started
                 )
+
+
+def _beginning(job, start):
+    """Returns the sentence on where a session begins."""
+    if start.step:
+        return f"Resuming {job.location} at step {start.step}."
+    if len(job.record()["sessions"]) == 1:
+        return f"New job in {job.location}."
+    return (
+        f"Beginning {job.location} anew: it ended before its first checkpoint."
+    )
 
 
 def _tell_of_bfloat16(config, console):

@@ -17,8 +17,10 @@ from tests.tools.small_jobs import (
     metrics_path,
     rows_of,
     small_job,
+    train_only,
 )
 from tests.tools.soak import differences
+from trainer import training as training_lib
 from trainer.data import order, sources
 from trainer.distributed import devices
 from trainer.errors import ConfigError, InterruptedJobError, NonFiniteError
@@ -373,6 +375,35 @@ def test_a_gaussian_job_keeps_its_variance(small_config):
     assert abs(saved - fresh) > 0.05, "it was trained"
     with pytest.raises(ConfigError, match=r"=mse \(was gaussian\)"):
         train_and_evaluate(small_config())
+
+
+def test_a_job_that_died_before_its_first_checkpoint_says_that_it_begins_anew(
+    small_config, capsys, monkeypatch
+):
+    config = small_config(max_steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training_lib, "run", died)
+        with pytest.raises(ZeroDivisionError):
+            train_only(config)
+    assert capsys.readouterr().out.startswith(f"New job in {config.job_dir}.\n")
+    train_only(config)
+    assert capsys.readouterr().out.startswith(
+        f"Beginning {config.job_dir} anew: it ended before its first "
+        "checkpoint.\n"
+    )
+
+
+def died(*arguments):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("loss", "said"), [("gaussian", 1), ("bce", 0)])
+def test_losses_that_may_be_negative_are_announced(
+    small_config, capsys, loss, said
+):
+    train_only(small_config(max_steps=1, reconstruction_loss=loss))
+    out = capsys.readouterr().out
+    assert out.count("minus log-densities, which may be below 0") == said
 
 
 def test_a_binary_job_is_watched_on_its_validation_images(small_config, capsys):

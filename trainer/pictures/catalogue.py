@@ -9,7 +9,7 @@ from trainer.pictures import grids, latent_space
 from trainer.pictures.sheet import MOST_NAMED, Sheet
 
 _ERRORS = {"mse": "its squared error, summed over pixels"}
-_ERROR_IN_NATS = "its reconstruction loss in nats"
+_ERROR_IN_NATS = "its reconstruction loss in nats; lower is better"
 
 
 def generated(vae, rows, seed, temperature=1.0, label=None, class_names=()):

@@ -102,9 +102,9 @@ def unknown_tail(killed):
     """Returns the sentence on what is not known of killed sessions."""
     return (
         f"{killed} session{'s were' if killed > 1 else ' was'} killed, and "
-        f"the last {_WRITE_SHARE:.0%} of the time before that "
-        f"({_MOST_WRITE_SECONDS:.0f} s at most, plus what was not sent to a "
-        "bucket yet) is not known."
+        f"the last {_WRITE_SHARE:.0%} of such a session "
+        f"({_MOST_WRITE_SECONDS:.0f} s at most; in a bucket, what had not been "
+        "sent) is not counted."
     )
 
 

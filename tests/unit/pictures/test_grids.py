@@ -83,7 +83,7 @@ def test_reconstructions_stand_below_their_originals(vae):
     ("loss", "unit"),
     [
         ("mse", "its squared error, summed over pixels"),
-        ("bce", "its reconstruction loss in nats"),
+        ("bce", "its reconstruction loss in nats; lower is better"),
     ],
 )
 def test_the_error_below_a_reconstruction_is_that_of_the_picture(loss, unit):

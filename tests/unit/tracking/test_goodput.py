@@ -148,7 +148,7 @@ def test_the_table_of_a_killed_job_is_that_of_the_clock(tmp_path):
     sentence = found.sentence()
     assert sentence.startswith(f"Goodput {found.share:.0%}: ")
     assert "in 2 sessions" in sentence
-    assert "1 session was killed, and the last 1% of the time" in sentence
+    assert "1 session was killed, and the last 1% of such a session" in sentence
 
 
 def test_a_job_says_where_its_time_went(finished_job):
