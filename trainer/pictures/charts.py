@@ -191,8 +191,8 @@ def caption(reconstruction_loss):
     if reconstruction_loss == "mse":
         unit = "squared error, summed over the values of an image"
     return (
-        "An image, by training step: train of the batch of one step, the "
-        "other of all its images. Reconstruction loss: "
+        "Per image, by training step: of training the batch of one step, else "
+        "all held-out images. Reconstruction loss: "
         f"{unit}. KL divergence: nats. Total loss: their sum, with the KL at "
         "its weight."
     )
