@@ -18,10 +18,9 @@ import numpy as np
 
 from benchmarks.contenders import ROOT
 
-# All figures: importance-weighted log p(x) by 5,000 samples, in nats, of the
-# 10,000 test images of Fashion-MNIST, binarised once; Norouzi, Fleet & Norouzi
-# 2020, "Exemplar VAE", arXiv 2004.04795.
-SAMPLES = 5000
+# All published figures: importance-weighted log p(x) by 5,000 samples, in nats,
+# of the 10,000 test images of Fashion-MNIST, binarised once; Norouzi, Fleet &
+# Norouzi 2020, "Exemplar VAE", arXiv 2004.04795.
 _CONFIGS = ROOT / "configs" / "literature"
 _INTERRUPTED = 75
 
@@ -34,16 +33,40 @@ class Published:
         mean: float, nats an image.
         error: float or None, as it is published.
         within: (target, passes): how far off ours may lie, in nats.
+        or_above: bool, whether more than is published is as good.
+        samples: int, of z for each image of ours.
     """
 
     mean: float
     error: float | None
     within: tuple
+    or_above: bool = False
+    samples: int = 5000
+
+    def verdict(self, mean):
+        """Returns which of its bounds a mean of ours keeps, and both."""
+        above = mean - self.mean
+        off = max(0, -above) if self.or_above else abs(above)
+        target, passes = self.within
+        # What is computed from decimal fractions is a little off.
+        kept = [off <= bound + 1e-9 for bound in self.within]
+        word = "target" if kept[0] else "passes" if kept[1] else "missed"
+        if self.or_above:
+            return (
+                f"≥ {self.mean - target:.2f} / ≥ {self.mean - passes:.2f}: "
+                f"{word}"
+            )
+        return f"±{target} / ±{passes}: {word}"
 
 
 ROWS = {
     "mlp": Published(-228.70, 0.15, (0.3, 0.5)),
     "mlp_vampprior": Published(-227.35, None, (0.4, 0.6)),
+    # The ConvHVAE of the paper. 5,000 samples of so many convolutions take
+    # hours, and fewer give a lower bound of the same.
+    "hierarchy": Published(
+        -225.38, None, (0.02, 1.32), or_above=True, samples=500
+    ),
 }
 
 
@@ -74,7 +97,11 @@ def _parse(arguments):
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     parser.add_argument("--rows", type=_names, default=list(ROWS))
     parser.add_argument("--seeds", type=_numbers, default=[0, 1])
-    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument(
+        "--samples",
+        type=int,
+        help="of each image; those of the row if not given",
+    )
     parser.add_argument(
         "--flags",
         type=str.split,
@@ -102,6 +129,7 @@ def _numbers(text):
 def _make(row, seed, folder, flags):
     """Trains and evaluates a job; returns an exit code."""
     job_dir = f"--job_dir={folder}"
+    samples = flags.samples or ROWS[row].samples
     code = _run(
         "trainer.task",
         job_dir,
@@ -109,13 +137,13 @@ def _make(row, seed, folder, flags):
         f"--seed={seed}",
         *flags.flags,
     )
-    if code or _is_evaluated(folder, flags.samples):
+    if code or _is_evaluated(folder, samples):
         return code
     return _run(
         "trainer.commands.evaluate",
         job_dir,
         "--checkpoint=best",
-        f"--importance_samples={flags.samples}",
+        f"--importance_samples={samples}",
         "--importance_repeats=1",
     )
 
@@ -147,30 +175,22 @@ def table(found):
             log-likelihood of each seed.
     """
     lines = [
-        "| row | published | obtained | seeds | error over images | error over "
-        "seeds | obtained - published | target / passes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | published | obtained | seeds | samples | error over images | "
+        "error over seeds | obtained - published | target / passes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row, seeds in found.items():
         published = ROWS[row]
         means = np.array([seed["mean"] for seed in seeds])
         above = means.mean() - published.mean
-        target, passes = published.within
-        verdict = (
-            "target"
-            if abs(above) <= target
-            else "passes"
-            if abs(above) <= passes
-            else "missed"
-        )
         spread = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0
         plus_minus = f" ± {published.error}" if published.error else ""
         lines.append(
             f"| {row} | {published.mean:.2f}{plus_minus} | {means.mean():.2f} "
             f"({', '.join(f'{mean:.2f}' for mean in means)}) | {len(means)} | "
-            f"{seeds[0]['error_of_images']:.2f} | "
+            f"{seeds[0]['samples']:,} | {seeds[0]['error_of_images']:.2f} | "
             f"{f'{spread:.2f}' if len(means) > 1 else 'one seed'} | "
-            f"{above:+.2f} | ±{target} / ±{passes}: {verdict} |"
+            f"{above:+.2f} | {published.verdict(means.mean())} |"
         )
     return lines
 

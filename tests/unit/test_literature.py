@@ -38,8 +38,8 @@ def test_a_row_is_trained_evaluated_once_and_shown(commands, tmp_path, capsys):
     assert {"--seed=1", "--data_dir=F"} < set(commands[2])
     shown = capsys.readouterr().out.splitlines()[-1]
     assert shown == (
-        "| mlp | -228.70 ± 0.15 | -228.60 (-228.50, -228.70) | 2 | 0.61 | 0.10 "
-        "| +0.10 | ±0.3 / ±0.5: target |"
+        "| mlp | -228.70 ± 0.15 | -228.60 (-228.50, -228.70) | 2 | 5,000 "
+        "| 0.61 | 0.10 | +0.10 | ±0.3 / ±0.5: target |"
     )
     commands.clear()
     literature.main(flags)
@@ -62,16 +62,40 @@ def test_an_unknown_row_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict"),
-    [(-228.9, "target"), (-229.1, "passes"), (-229.3, "missed")],
+    ("row", "mean", "verdict"),
+    [
+        ("mlp", -228.9, "±0.3 / ±0.5: target"),
+        ("mlp", -229.1, "±0.3 / ±0.5: passes"),
+        ("mlp", -229.3, "±0.3 / ±0.5: missed"),
+        ("mlp", -228.1, "±0.3 / ±0.5: missed"),
+        ("hierarchy", -220.0, "≥ -225.40 / ≥ -226.70: target"),
+        ("hierarchy", -225.4, "≥ -225.40 / ≥ -226.70: target"),
+        ("hierarchy", -226.7, "≥ -225.40 / ≥ -226.70: passes"),
+        ("hierarchy", -226.71, "≥ -225.40 / ≥ -226.70: missed"),
+    ],
 )
-def test_a_miss_is_called_a_miss(mean, verdict):
-    seed = {"mean": mean, "error_of_images": 0.6}
-    assert literature.table({"mlp": [seed]})[-1].endswith(f": {verdict} |")
+def test_a_miss_is_called_a_miss(row, mean, verdict):
+    seed = {"mean": mean, "error_of_images": 0.6, "samples": 500}
+    assert literature.table({row: [seed]})[-1].endswith(f"| {verdict} |")
+
+
+def test_a_row_has_samples_of_its_own(commands, tmp_path):
+    literature.main([f"--folder={tmp_path}", "--rows=mlp,hierarchy"])
+    asked = [
+        flag
+        for command in commands
+        for flag in command
+        if flag.startswith("--importance_samples")
+    ]
+    assert (
+        asked
+        == ["--importance_samples=5000"] * 2 + ["--importance_samples=500"] * 2
+    )
 
 
 @pytest.mark.parametrize("row", literature.ROWS)
 def test_each_row_has_flags_that_a_job_takes(row):
     config = parse_flags([f"--flagfile={literature._CONFIGS / row}.flags"])
-    assert (config.model, config.patience_epochs) == ("mlp", 50)
+    assert config.model in row
     assert (config.prior == "vamp") is ("vamp" in row)
+    assert (config.dataset, config.binarize) == ("fashion_mnist", "dynamic")
