@@ -34,9 +34,7 @@ _NONE = "nothing"
 _SMALL_CONVOLUTIONS = "--model_options=width=16,depth=1"
 FACTORS = {
     _NONE: (),
-    "half the width": ("--model_options=width=150",),
     "twice the width": ("--model_options=width=600",),
-    "batches of 200": ("--batch_size=200",),
     "EMA 0.999": ("--ema=0.999",),
     "cosine schedule": ("--learning_rate_schedule=cosine",),
     "learning rate warmed up over 1,000 steps": ("--warmup_steps=1000",),

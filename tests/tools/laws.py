@@ -158,13 +158,13 @@ class Laws:
         vae = trainer.load(job_dir, model=self._model())
         served = tf.saved_model.load(f"{job_dir}/export/saved_model/1")
         generator = np.random.default_rng(0)
-        images = generator.integers(256, size=(_IMAGES, *vae.image_shape))
-        z = generator.normal(size=(_IMAGES, vae.latent_dim)).astype("float32")
-        encoded = served.signatures["encode"](
-            images=tf.constant(images, tf.uint8)
+        images = generator.integers(
+            256, size=(_IMAGES, *vae.image_shape), dtype=np.uint8
         )
+        z = generator.normal(size=(_IMAGES, vae.latent_dim)).astype("float32")
+        encoded = served.signatures["encode"](images=tf.constant(images))
         decoded = served.signatures["decode"](z=tf.constant(z))
-        z_mean, z_log_var = vae.encode(images / 255)
+        z_mean, z_log_var = vae.encode(images)
         pairs = {
             "z_mean": (encoded["z_mean"], z_mean),
             "z_log_var": (encoded["z_log_var"], z_log_var),

@@ -19,15 +19,16 @@ def test_each_factor_is_a_job(name):
 
 @pytest.fixture
 def jobs(monkeypatch, tmp_path):
-    """The flags of the jobs; an epoch of each takes as long as its batch."""
+    """The flags of the jobs; an epoch with bfloat16 takes half as long."""
     trained = []
 
     def train(folder, *flags):
         trained.append(flags)
         pathlib.Path(folder).mkdir(parents=True)
         seconds = dict.fromkeys(factors._OF_EPOCHS, 0.0) | {"tracing": 9.0}
-        seconds["training"] = parse_flags(flags).batch_size / 100
-        seconds["evaluation"] = 1.0
+        halved = parse_flags(flags).mixed_precision == "bfloat16"
+        seconds["training"] = 0.5 if halved else 1.5
+        seconds["evaluation"] = 0.5
         (folder / "goodput.json").write_text(
             json.dumps({"sessions": [{"seconds": seconds}]})
         )
@@ -46,11 +47,11 @@ def test_each_job_has_the_epochs_that_fit(jobs, tmp_path, capsys):
     epochs = [int(flags[0].removeprefix("--epochs=")) for flags in jobs]
     assert epochs[::2] == [1] * len(factors.FACTORS)
     assert epochs[1] == 30
-    batches_of_200 = list(factors.FACTORS).index("batches of 200")
-    assert epochs[2 * batches_of_200 + 1] == 20
+    bfloat16 = list(factors.FACTORS).index("bfloat16")
+    assert epochs[2 * bfloat16 + 1] == 60
     assert all(flags[-1] == "--data_dir=F" for flags in jobs)
     shown = capsys.readouterr().out.splitlines()
-    assert "| batches of 200 | 20 | -3.00 |  |" in shown
+    assert "| bfloat16 | 60 | -3.00 |  |" in shown
 
 
 def test_a_job_that_ends_early_ends_it(monkeypatch, tmp_path):

@@ -56,10 +56,6 @@ def _signatures(vae):
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
     labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
 
-    def posterior(images, labels):
-        images = tf.cast(images, vae.encoder.compute_dtype) / 255
-        return vae.encode(images, labels)
-
     def decoded(z, labels):
         images = vae.decode(z, labels)
         return {
@@ -68,7 +64,7 @@ def _signatures(vae):
         }
 
     def encode(images, labels=None):
-        z_mean, z_log_var = posterior(images, labels)
+        z_mean, z_log_var = vae.encode(images, labels)
         return {
             "z_mean": tf.cast(z_mean, tf.float32),
             "z_log_var": tf.cast(z_log_var, tf.float32),
@@ -78,7 +74,7 @@ def _signatures(vae):
         return decoded(z, labels)
 
     def reconstruct(images, labels=None):
-        z_mean, _ = posterior(images, labels)
+        z_mean, _ = vae.encode(images, labels)
         return decoded(z_mean, labels)
 
     def generate(count, seed, labels=None):
