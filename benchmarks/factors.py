@@ -101,8 +101,11 @@ def _train(folder, *flags):
 
 def _epoch_seconds(pilot):
     """Returns the seconds of one epoch, without the start and compiling."""
+    # All of them: a pilot may have been interrupted, or had ended before.
     sessions = json.loads((pilot / "goodput.json").read_text())["sessions"]
-    return sum(sessions[-1]["seconds"][part] for part in _OF_EPOCHS)
+    return sum(
+        session["seconds"][part] for session in sessions for part in _OF_EPOCHS
+    )
 
 
 def _elbo(job, settings):

@@ -268,7 +268,6 @@ class _Graphs:
                     tf.TensorSpec([None, *each.shape[1:]], each.dtype)
                     for each in inputs
                 ],
-                autograph=False,
             )
         return self._traced[kind](*inputs)
 
