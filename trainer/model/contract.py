@@ -59,6 +59,7 @@ def check(models, image_shape, latent_dim, likelihood, classes=0):
                 "the KL alone; leave it out."
             )
         _check_function(part, role, inputs)
+        _check_graph(part, role, inputs)
     if likelihood.from_logits and last_layer.gives(decoder) is None:
         raise BrokenError(
             "The decoder ends neither in a linear layer nor in a sigmoid, so "
@@ -285,6 +286,29 @@ def _check_function(part, role, inputs):
                 "leave out what looks at several images, and normalise with "
                 "GroupNormalization or LayerNormalization."
             )
+
+
+def _check_graph(part, role, inputs):
+    """Refuses a part that no graph can be made of, for batches of any size.
+
+    A step is a graph, and so is an export.
+    """
+    batches = tf.nest.map_structure(
+        lambda values: tf.TensorSpec([None, *values.shape[1:]], values.dtype),
+        inputs,
+    )
+    # AutoGraph gets no further than `Model.__call__`, and would only add a
+    # traceback to what is said.
+    graph = tf.function(part, autograph=False)
+    try:
+        graph.get_concrete_function(batches, training=False)
+    except users_code.RAISED as error:
+        raise BrokenError(
+            f"The {role} works on numbers, but not as a graph for batches of "
+            f"any size ({users_code.said(error)}); use keras.ops.where or "
+            "keras.ops.cond for a Python if on a tensor, keras.ops in place of "
+            "NumPy, and keras.ops.shape(x)[0] for the length of a batch."
+        ) from error
 
 
 def _flat(part, batch):

@@ -5,13 +5,15 @@ import re
 # sys.exit would end this process as if its work were done.
 RAISED = (Exception, SystemExit)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# Keras adds a list of all arguments.
-_ARGUMENTS = "Arguments received by"
+# Keras adds a list of all arguments, and TensorFlow a paragraph of advice.
+_WHAT_FOLLOWS = re.compile(
+    "Arguments received by|You can attempt the following resolutions"
+)
 
 
 def said(error):
     """Returns what an exception says, on one line; its type if nothing."""
-    text = _COLOURS.sub("", str(error)).partition(_ARGUMENTS)[0]
+    text = _WHAT_FOLLOWS.split(_COLOURS.sub("", str(error)))[0]
     return " ".join(text.split()) or type(error).__name__
 
 

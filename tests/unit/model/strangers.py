@@ -4,6 +4,7 @@ import math
 import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -89,6 +90,41 @@ def label_alone(image_shape, latent_dim, seed, classes=0):
     """Takes classes, but its decoder no labels."""
     encoder, _ = conditional(image_shape, latent_dim, seed, classes or 1)
     return encoder, small(image_shape, latent_dim, seed)[1]
+
+
+class Branching(Encoder):
+    """Has a Python `if` on a tensor, which only works on numbers."""
+
+    def call(self, images):
+        if tf.reduce_max(images) > 2:
+            images = images / 255
+        return super().call(images)
+
+
+def branching(image_shape, latent_dim, seed):
+    _, decoder = subclassed(image_shape, latent_dim, seed)
+    return Branching(latent_dim), decoder
+
+
+class InNumpy(Decoder):
+    def call(self, z):
+        return super().call(np.tanh(z))
+
+
+def in_numpy(image_shape, latent_dim, seed):
+    return Encoder(latent_dim), InNumpy(image_shape)
+
+
+class OfBatches(Encoder):
+    """Takes the length of a batch for a number."""
+
+    def call(self, images):
+        return super().call(tf.reshape(images, (images.shape[0], -1)))
+
+
+def of_batches(image_shape, latent_dim, seed):
+    _, decoder = subclassed(image_shape, latent_dim, seed)
+    return OfBatches(latent_dim), decoder
 
 
 def silent(image_shape, latent_dim, seed):

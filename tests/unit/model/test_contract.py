@@ -111,6 +111,13 @@ def test_threads_that_draw_numbers_change_no_weight():
         ("fails_at_length", r"call\(\)\. The total size .*target_.*\)\); mend"),
         ("exits", r"fails to build \(SystemExit: 0\)"),
         ("infinite", "encoder gives NaN or infinity with its first weights"),
+        (
+            "branching",
+            "encoder works on numbers, but not as a graph .*"
+            r"`tf.Tensor` as a Python `bool` is not allowed\.\); use keras",
+        ),
+        ("in_numpy", r"decoder works on numbers, but not as a graph .*NumPy"),
+        ("of_batches", r"encoder works on .* for batches of any size \(.*None"),
         ("regularised", "encoder has a loss of its own"),
         ("untracked", r"decoder has the tf\.Variable scale in .*add_weight"),
         ("named_twice", r"called encoder/encoder/posterior/kernel; give each"),
