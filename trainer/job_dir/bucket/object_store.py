@@ -5,10 +5,7 @@ mean, is in `answers.py`. Credentials are the application's default ones, and
 `STORAGE_EMULATOR_HOST` is honoured: both by the client.
 """
 
-import base64
 import copy
-import dataclasses
-import datetime
 import io
 import threading
 import uuid
@@ -19,11 +16,9 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from trainer import places
-from trainer.job_dir.bucket import answers
+from trainer.job_dir.bucket import answers, object_info
 from trainer.job_dir.bucket.answers import Call, Outcome
 
-# The key of the metadata that say whose an object is.
-OWNER = "vae-trainer-job"
 # What they say of an object that lives for a moment: the server's clock, and
 # the secret of workers that meet. One that is left is nobody's.
 CLOCK, CLUSTER_TOKEN = "claim-time", "cluster-token"
@@ -31,27 +26,6 @@ _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 # How often a call looks whether it should stop.
 _POLL_SECONDS = 0.1
 _NEW = 0  # The generation of an object that must not exist yet.
-
-
-@dataclasses.dataclass(frozen=True)
-class ObjectInfo:
-    """One version of an object.
-
-    Attributes:
-        generation: int, a number that the server gives each version.
-        size: bytes.
-        crc32c: int, of the content; None where the server does not say it.
-        updated: the server's time when it was written.
-        owner: str, what its metadata say of `OWNER`; None if nothing.
-        is_gzip: bool, whether a client that is not told otherwise unpacks it.
-    """
-
-    generation: int
-    size: int
-    crc32c: int | None
-    updated: datetime.datetime
-    owner: str | None = None
-    is_gzip: bool = False
 
 
 class ObjectStore:
@@ -121,9 +95,9 @@ class ObjectStore:
                 for blob in page:
                     if not blob.name.startswith(prefix):
                         raise ValueError(f"a name without {prefix!r}")
-                    if not _is_placeholder(blob):
+                    if not object_info.is_placeholder(blob):
                         name = blob.name.removeprefix(self.prefix)
-                        objects[name] = _info(blob)
+                        objects[name] = object_info.of(blob)
                 # Of a server that gives one twice the list has no end.
                 if listing.next_page_token in tokens:
                     raise ValueError("the same page twice")
@@ -172,7 +146,7 @@ class ObjectStore:
         def request():
             blob = self._blob(name)
             blob.reload(**self._settings(Call.LOOK))
-            return _info(blob)
+            return object_info.of(blob)
 
         return self._ask(Call.LOOK, name, request)
 
@@ -199,7 +173,7 @@ class ObjectStore:
                 checksum="crc32c",
                 **self._settings(Call.WRITE),
             )
-            return _info(blob)
+            return object_info.of(blob)
 
         self.bytes_sent += len(content)
         ours = (len(content), crc32c(content), owner)
@@ -220,7 +194,7 @@ class ObjectStore:
             blob.patch(
                 if_generation_match=generation, **self._settings(Call.MARK)
             )
-            return _info(blob)
+            return object_info.of(blob)
 
         self._ask(Call.MARK, name, request)
 
@@ -246,7 +220,7 @@ class ObjectStore:
                 if_generation_match=before.generation,
                 **self._settings(Call.APPEND),
             )
-            return _info(blob)
+            return object_info.of(blob)
 
         ours = (before.size + len(tail), whole_crc32c, self.owner)
         after = self._ask(Call.APPEND, name, request, ours)
@@ -272,7 +246,7 @@ class ObjectStore:
     def _blob(self, name, owner=None):
         blob = self._bucket.blob(self.prefix + name)
         if owner:
-            blob.metadata = {OWNER: owner}
+            blob.metadata = {object_info.OWNER: owner}
         return blob
 
     def _settings(self, call):
@@ -387,40 +361,3 @@ class _Content(io.BytesIO):
 def crc32c(content):
     """Returns the CRC32C of bytes, as an int."""
     return google_crc32c.value(content)
-
-
-def _info(blob):
-    """Returns the `ObjectInfo` of a blob.
-
-    Raises:
-        TypeError, ValueError: what the server says of it is nonsense.
-    """
-    # Some servers leave out what is 0 or empty.
-    size = int(blob.size or 0)
-    crc = base64.b64decode(blob.crc32c or "", validate=True)
-    if (crc and len(crc) != 4) or size < 0:
-        raise ValueError(f"size {size}, CRC32C {blob.crc32c!r}")
-    if blob.updated is None:
-        raise ValueError("no time of its last change")
-    return ObjectInfo(
-        generation=int(blob.generation),
-        size=size,
-        crc32c=int.from_bytes(crc, "big") if crc or not size else None,
-        updated=blob.updated,
-        owner=_owner(blob),
-        is_gzip=blob.content_encoding == "gzip",
-    )
-
-
-def _owner(blob):
-    owner = (blob.metadata or {}).get(OWNER)
-    if not isinstance(owner, str | None):
-        raise TypeError(f"{OWNER} is {owner!r}")
-    return owner
-
-
-def _is_placeholder(blob):
-    """Whether an object stands for a folder, which a bucket does not have."""
-    return blob.name.endswith("/") or (
-        blob.size is None and _owner(blob) is None
-    )

@@ -13,7 +13,7 @@ import re
 
 from trainer.errors import JobDirError
 from trainer.job_dir.bucket.answers import printable
-from trainer.job_dir.bucket.object_store import OWNER
+from trainer.job_dir.bucket.object_info import OWNER
 
 _CONFIG = "config.json"
 _FOLDERS = ("checkpoints", "logs", "plots", "export", "model")

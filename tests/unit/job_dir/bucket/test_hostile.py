@@ -10,7 +10,7 @@ from trainer.errors import JobDirError
 from trainer.job_dir.bucket import ownership
 from trainer.job_dir.bucket.answers import ObjectChangedError
 from trainer.job_dir.bucket.download import download
-from trainer.job_dir.bucket.object_store import OWNER
+from trainer.job_dir.bucket.object_info import OWNER
 from trainer.job_dir.open import open_to_write
 
 

@@ -10,7 +10,8 @@ from trainer.config import TrainConfig
 from trainer.errors import InterruptedJobError, JobDirError
 from trainer.job_dir import lock, open as open_lib
 from trainer.job_dir.bucket import ownership
-from trainer.job_dir.bucket.object_store import OWNER, ObjectStore
+from trainer.job_dir.bucket.object_info import OWNER
+from trainer.job_dir.bucket.object_store import ObjectStore
 from trainer.runtime.stop_signal import StopSignal
 
 CONFIG = TrainConfig(job_dir="gs://bucket/job")
