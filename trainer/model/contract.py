@@ -7,6 +7,8 @@ computed by itself, and each result is a function of weights and inputs alone:
 docs/own_models.md.
 """
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,6 +26,13 @@ _REFUSED = {
 # A last bit or two: where a batch begins shows in them.
 _TOLERANCE = 1e-3
 _PROBES = 3
+# Types of operations: those that call Python, and those that draw numbers from
+# a state, as `tf.random.normal` does.
+_IN_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+_DRAWING = re.compile(
+    "Random|Multinomial|(Parameterized)?TruncatedNormal|"
+    "Stateful(Random|StandardNormal|TruncatedNormal|Uniform)"
+)
 
 
 class BrokenError(Exception):
@@ -301,7 +310,7 @@ def _check_graph(part, role, inputs):
     # traceback to what is said.
     graph = tf.function(part, autograph=False)
     try:
-        graph.get_concrete_function(batches, training=False)
+        made = graph.get_concrete_function(batches, training=False)
     except users_code.RAISED as error:
         raise BrokenError(
             f"The {role} works on numbers, but not as a graph for batches of "
@@ -309,6 +318,27 @@ def _check_graph(part, role, inputs):
             "keras.ops.cond for a Python if on a tensor, keras.ops in place of "
             "NumPy, and keras.ops.shape(x)[0] for the length of a batch."
         ) from error
+    kinds = _kinds_of_operations(made.graph.as_graph_def())
+    if kinds & _IN_PYTHON:
+        raise BrokenError(
+            f"The {role} calls Python out of its graph, as tf.py_function and "
+            "tf.numpy_function do, so that no export could run without it; "
+            "use keras.ops."
+        )
+    if any(map(_DRAWING.match, kinds)):
+        raise BrokenError(
+            f"The {role} may draw random numbers of its own, so that no run "
+            "could be repeated; leave that out: the trainer draws the noise of "
+            "z."
+        )
+
+
+def _kinds_of_operations(graph):
+    """Returns the types of all operations, also of those rarely computed."""
+    nodes = [*graph.node]
+    for function in graph.library.function:
+        nodes += function.node_def
+    return {node.op for node in nodes}
 
 
 def _flat(part, batch):

@@ -23,7 +23,12 @@ from trainer.settings.declaration import check_value
 NEEDED = ("image_shape", "latent_dim", "seed")
 OUTPUT_CHANNELS, CLASSES = "output_channels", "classes"
 _GIVEN = (*NEEDED, OUTPUT_CHANNELS, CLASSES)
-_KINDS = (bool, int, float, str)
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 _BOOLS = {"true": True, "false": False}
 
 
@@ -122,7 +127,7 @@ def _value(name, text, default, option):
         value = _BOOLS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"--model_options={name}={text} is not a {kind.__name__}, as its "
+            f"--model_options={name}={text} is not {_KINDS[kind]}, as its "
             f"default {_shown(default)} is."
         ) from error
     check_value(

@@ -115,6 +115,35 @@ def in_numpy(image_shape, latent_dim, seed):
     return Encoder(latent_dim), InNumpy(image_shape)
 
 
+class CallingPython(Decoder):
+    def call(self, z):
+        tanh = tf.numpy_function(np.tanh, [z], z.dtype)
+        tanh.set_shape(z.shape)
+        return super().call(tanh)
+
+
+def calling_python(image_shape, latent_dim, seed):
+    return Encoder(latent_dim), CallingPython(image_shape)
+
+
+class SometimesNoisy(Encoder):
+    """Draws numbers for images that no check has tried."""
+
+    def call(self, images):
+        return super().call(
+            tf.cond(
+                tf.reduce_min(images) > 0.9,
+                lambda: images + tf.random.normal(tf.shape(images)),
+                lambda: images,
+            )
+        )
+
+
+def sometimes_noisy(image_shape, latent_dim, seed):
+    _, decoder = subclassed(image_shape, latent_dim, seed)
+    return SometimesNoisy(latent_dim), decoder
+
+
 class OfBatches(Encoder):
     """Takes the length of a batch for a number."""
 

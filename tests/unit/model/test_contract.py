@@ -118,6 +118,11 @@ def test_threads_that_draw_numbers_change_no_weight():
         ),
         ("in_numpy", r"decoder works on numbers, but not as a graph .*NumPy"),
         ("of_batches", r"encoder works on .* for batches of any size \(.*None"),
+        (
+            "calling_python",
+            r"decoder calls Python out of its graph.* no export",
+        ),
+        ("sometimes_noisy", "encoder may draw random numbers of its own"),
         ("regularised", "encoder has a loss of its own"),
         ("untracked", r"decoder has the tf\.Variable scale in .*add_weight"),
         ("named_twice", r"called encoder/encoder/posterior/kernel; give each"),
@@ -166,7 +171,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(model, sentence):
     ("text", "sentence"),
     [
         ("deep=3", "has no option deep; its options: width, depth"),
-        ("width=wide", "is not a int"),
+        ("width=wide", "is not a whole number, as its default 300 is"),
         ("width=0", "too small; the least is 1"),
         ("width", "is not NAME=VALUE"),
         ("width=3,width=4", "has width twice"),
