@@ -69,6 +69,7 @@ def check(models, image_shape, latent_dim, likelihood, classes=0):
             )
         _check_function(part, role, inputs)
         _check_graph(part, role, inputs)
+    _check_gradients(models, images, z)
     if likelihood.from_logits and last_layer.gives(decoder) is None:
         raise BrokenError(
             "The decoder ends neither in a linear layer nor in a sigmoid, so "
@@ -331,6 +332,28 @@ def _check_graph(part, role, inputs):
             "could be repeated; leave that out: the trainer draws the noise of "
             "z."
         )
+
+
+def _check_gradients(models, images, z):
+    """Refuses weights that no gradient reaches: a step cannot train them."""
+    encoder, decoder = models
+    weights = [
+        (role, weight)
+        for part, role in ((encoder, "encoder"), (decoder, "decoder"))
+        for weight in part.trainable_variables
+    ]
+    with tf.GradientTape() as tape:
+        values = tf.add_n([*encoder(images, training=False)])
+        inputs = [values, z[1]] if isinstance(z, list) else values
+        loss = tf.reduce_sum(decoder(inputs, training=False))
+    gradients = tape.gradient(loss, [weight.value for _, weight in weights])
+    for (role, weight), gradient in zip(weights, gradients, strict=True):
+        if gradient is None:
+            raise BrokenError(
+                f"The loss does not depend on the weight {weight.path} of the "
+                f"{role}, or its gradient is stopped, so no step could train "
+                "it; leave it out, or set trainable=False on its layer."
+            )
 
 
 def _kinds_of_operations(graph):

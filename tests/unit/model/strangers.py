@@ -144,6 +144,26 @@ def sometimes_noisy(image_shape, latent_dim, seed):
     return SometimesNoisy(latent_dim), decoder
 
 
+class WithUnused(Encoder):
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.unused = self.add_weight(name="unused", shape=(3,))
+
+
+def unused(image_shape, latent_dim, seed):
+    _, decoder = subclassed(image_shape, latent_dim, seed)
+    return WithUnused(latent_dim), decoder
+
+
+class Stopped(Decoder):
+    def call(self, z):
+        return super().call(tf.stop_gradient(z))
+
+
+def stopped(image_shape, latent_dim, seed):
+    return Encoder(latent_dim), Stopped(image_shape)
+
+
 class OfBatches(Encoder):
     """Takes the length of a batch for a number."""
 

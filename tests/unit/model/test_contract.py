@@ -123,6 +123,8 @@ def test_threads_that_draw_numbers_change_no_weight():
             r"decoder calls Python out of its graph.* no export",
         ),
         ("sometimes_noisy", "encoder may draw random numbers of its own"),
+        ("unused", r"depend on the weight \S+/unused of the encoder.*leave it"),
+        ("stopped", "depend on the weight .*kernel of the encoder, or its"),
         ("regularised", "encoder has a loss of its own"),
         ("untracked", r"decoder has the tf\.Variable scale in .*add_weight"),
         ("named_twice", r"called encoder/encoder/posterior/kernel; give each"),
