@@ -23,6 +23,8 @@ _REFUSED = {
     keras.layers.SpectralNormalization: "it keeps a state that each step "
     "changes; use a constraint or weight decay",
 }
+# What layers call how much they drop, or how far they move a value.
+_AMOUNTS = ("rate", "stddev", "dropout", "recurrent_dropout")
 # A last bit or two: where a batch begins shows in them.
 _TOLERANCE = 1e-3
 _PROBES = 3
@@ -194,6 +196,12 @@ def _check_encoder(posterior, latent_dim):
             "[z_mean, z_log_var] with --latent_dim="
             f"{latent_dim} values each."
         )
+    kinds = [tf.as_dtype(part.dtype) for part in posterior]
+    if not all(kind.is_floating for kind in kinds):
+        raise BrokenError(
+            f"The encoder gives {' and '.join(kind.name for kind in kinds)} "
+            "values, not floats, which alone have a gradient."
+        )
 
 
 def _check_decoder(parameters, image_shape, likelihood):
@@ -261,6 +269,14 @@ def _check_variables(part, role):
 
 
 def _is_random(layer):
+    """Whether a layer draws numbers.
+
+    Attention and recurrent layers have a Dropout or a seed even where they are
+    told to drop nothing.
+    """
+    amounts = [getattr(layer, name, None) for name in _AMOUNTS]
+    if any(amount is not None for amount in amounts) and not any(amounts):
+        return False
     generators = getattr(layer, "_seed_generators", ())
     return bool(generators) or isinstance(
         layer, (keras.layers.Dropout, keras.layers.GaussianNoise)

@@ -34,6 +34,19 @@ def small(image_shape, latent_dim, seed, width=16):
     return encoder, decoder
 
 
+def attending(image_shape, latent_dim, seed):
+    """Attention and a recurrent layer, neither of which drops anything."""
+    height, width, channels = image_shape
+    images = keras.Input(image_shape)
+    x = keras.layers.Reshape((height, width * channels))(images)
+    x = keras.layers.Dense(8)(x)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    x = keras.layers.LSTM(8)(keras.layers.Dropout(0.0)(x))
+    posterior = [keras.layers.Dense(latent_dim)(x) for _ in range(2)]
+    _, decoder = subclassed(image_shape, latent_dim, seed)
+    return keras.Model(images, posterior), decoder
+
+
 class Encoder(keras.Model):
     """A subclass, as people write them."""
 
@@ -104,6 +117,16 @@ class Branching(Encoder):
 def branching(image_shape, latent_dim, seed):
     _, decoder = subclassed(image_shape, latent_dim, seed)
     return Branching(latent_dim), decoder
+
+
+class Whole(Encoder):
+    def call(self, images):
+        z_mean, z_log_var = super().call(images)
+        return tf.cast(z_mean, tf.int32), z_log_var
+
+
+def whole_numbers(image_shape, latent_dim, seed):
+    return Whole(latent_dim), subclassed(image_shape, latent_dim, seed)[1]
 
 
 class InNumpy(Decoder):

@@ -22,7 +22,9 @@ def built(name, **settings):
     return build_vae(config, SHAPE)
 
 
-@pytest.mark.parametrize("name", ["small", "subclassed", "normalised"])
+@pytest.mark.parametrize(
+    "name", ["small", "subclassed", "normalised", "attending"]
+)
 @pytest.mark.parametrize("loss", ["mse", "bce", "logistic"])
 def test_a_strangers_model_is_taken_as_it_is(name, loss):
     vae = built(name, reconstruction_loss=loss)
@@ -103,6 +105,7 @@ def test_threads_that_draw_numbers_change_no_weight():
         ("unrepeatable", "Two builds with the same seed gave .*other values"),
         ("no_log_var", r"gives \(3,\) for an image, not \[z_mean, z_log_var\]"),
         ("other_latent_dim", r"gives \[\(4,\), \(4,\)\].*--latent_dim=3"),
+        ("whole_numbers", "encoder gives int32 and float32 values, not floats"),
         ("other_pixels", r"gives \(8, 12, 4\).*=mse takes \(8, 12, 3\)\."),
         ("nothing", r"returns a NoneType, not \(encoder, decoder\)"),
         ("not_models", "encoder is a str, not a keras.Model"),
