@@ -8,6 +8,9 @@ import tensorflow as tf
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
 # What Intel, AMD and Arm call such instructions.
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+# What makes them fast on an Intel. A Xeon with AVX512_BF16 alone was slower in
+# bfloat16, and an AMD EPYC with it was faster: docs/speed.md.
+_INTEL, _NEEDED_ON_INTEL = "GenuineIntel", "amx_bf16"
 # Ampere's.
 _COMPUTE_CAPABILITY = (8, 0)
 
@@ -32,7 +35,14 @@ def hardware(gpus=None, cpuinfo=_CPUINFO):
         text = cpuinfo.read_text(errors="replace")
     except OSError:  # No Linux, which alone says it there.
         return None
-    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    known = set(flags[1].split()) if flags else set()
+    known = _words(text, "flags|Features")
+    if _INTEL in _words(text, "vendor_id") and _NEEDED_ON_INTEL not in known:
+        return None
     found = [name.upper() for name in _CPU_FLAGS if name in known]
     return f"this CPU ({', '.join(found)})" if found else None
+
+
+def _words(text, name):
+    """Returns the words of the first line of `/proc/cpuinfo` with a name."""
+    line = re.search(rf"^(?:{name})\s*:(.*)$", text, re.MULTILINE)
+    return set(line[1].split()) if line else set()

@@ -7,8 +7,12 @@ from trainer.distributed import bfloat16
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("processor: 0\nflags\t\t: fpu avx512_bf16 amx_bf16 sse\n",
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 sse\n",
          "this CPU (AVX512_BF16, AMX_BF16)"),
+        # It has such instructions, and was slower with them.
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 sse\n", None),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16 sse\n",
+         "this CPU (AVX512_BF16)"),
         ("Features\t: fp asimd bf16\n", "this CPU (BF16)"),
         ("flags\t\t: fpu avx2 avx512f\n", None),
         ("", None),
