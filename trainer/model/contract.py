@@ -362,7 +362,11 @@ def _check_gradients(models, images, z):
         values = tf.add_n([*encoder(images, training=False)])
         inputs = [values, z[1]] if isinstance(z, list) else values
         loss = tf.reduce_sum(decoder(inputs, training=False))
-    gradients = tape.gradient(loss, [weight.value for _, weight in weights])
+    # Of a mirrored weight, the copy that was computed with.
+    copies = tf.distribute.get_strategy().experimental_local_results
+    gradients = tape.gradient(
+        loss, [copies(weight.value)[0] for _, weight in weights]
+    )
     for (role, weight), gradient in zip(weights, gradients, strict=True):
         if gradient is None:
             raise BrokenError(

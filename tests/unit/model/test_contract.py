@@ -139,6 +139,14 @@ def test_what_breaks_a_law_is_refused_by_name(name, sentence):
     assert str(caught.value).isprintable()
 
 
+def test_a_model_is_looked_at_where_its_weights_are_mirrored():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        built("attending")
+        with pytest.raises(ConfigError, match=r"the weight \S+/unused"):
+            built("unused")
+
+
 def test_a_weight_of_both_parts_is_one_weight():
     vae = built("tied", reconstruction_loss="bce")
     weights = weights_of(vae)
