@@ -155,6 +155,8 @@ def _called(part, role, inputs):
     try:
         return part(inputs, training=False)
     except users_code.RAISED as error:
+        if users_code.draws_numbers(error):
+            raise _drawing(role) from error
         raise BrokenError(
             f"The {role} fails on {_of_shapes(inputs)} "
             f"({users_code.said(error)}); mend it."
@@ -329,6 +331,8 @@ def _check_graph(part, role, inputs):
     try:
         made = graph.get_concrete_function(batches, training=False)
     except users_code.RAISED as error:
+        if users_code.draws_numbers(error):
+            raise _drawing(role) from error
         raise BrokenError(
             f"The {role} works on numbers, but not as a graph for batches of "
             f"any size ({users_code.said(error)}); use keras.ops.where or "
@@ -343,11 +347,14 @@ def _check_graph(part, role, inputs):
             "use keras.ops."
         )
     if any(map(_DRAWING.match, kinds)):
-        raise BrokenError(
-            f"The {role} may draw random numbers of its own, so that no run "
-            "could be repeated; leave that out: the trainer draws the noise of "
-            "z."
-        )
+        raise _drawing(role)
+
+
+def _drawing(role):
+    return BrokenError(
+        f"The {role} may draw random numbers of its own, so that no run could "
+        "be repeated; leave that out: the trainer draws the noise of z."
+    )
 
 
 def _check_gradients(models, images, z):

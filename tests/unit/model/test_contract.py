@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as tf_config
 
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
@@ -139,6 +140,24 @@ def test_what_breaks_a_law_is_refused_by_name(name, sentence):
     assert str(caught.value).isprintable()
 
 
+@pytest.fixture
+def deterministic():
+    """TensorFlow as a job sets it, where a number wants a seed."""
+    before = tf_config.is_op_determinism_enabled()
+    tf_config.enable_op_determinism()
+    yield
+    if not before:
+        tf_config.disable_op_determinism()
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("name", ["noisy", "sometimes_noisy"])
+def test_what_draws_numbers_in_a_job_is_refused_as_elsewhere(name):
+    sentence = "draws? random numbers of its own.*leave that out"
+    with pytest.raises(ConfigError, match=sentence):
+        built(name)
+
+
 def test_a_model_is_looked_at_where_its_weights_are_mirrored():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
@@ -163,7 +182,10 @@ def test_bce_asks_what_a_decoder_gives():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("resnet", "neither one of notebook, mlp, conv, hierarchy nor a fun"),
+        (
+            "resnet",
+            "of notebook, mlp, conv, hierarchy, mlp_hierarchy nor a fun",
+        ),
         ("a b:c", "neither one of"),
         ("no_such_package.models:build", "no module no_such_package; run with"),
         (f"{STRANGERS}x:small", f"no module {STRANGERS}x; run with PYTHONPATH"),
