@@ -11,9 +11,12 @@ BUILT_IN = {
     "mlp": "trainer.model.mlp",
     "conv": "trainer.model.conv",
     "hierarchy": "trainer.model.hierarchy",
+    "mlp_hierarchy": "trainer.model.mlp_hierarchy",
 }
 # Of those, which take the labels of images: `--condition=labels`.
 CONDITIONAL = ("mlp", "conv")
+# And which draw their latent units in groups.
+GROUPED = ("hierarchy", "mlp_hierarchy")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 

@@ -35,6 +35,12 @@ HIERARCHY = {
     "model_options": "width=16,depth=1,channels=1",
     "latent_dim": 52,
 }
+# Units of three groups.
+MLP_HIERARCHY = {
+    "model": "mlp_hierarchy",
+    "model_options": "width=16,groups=3",
+    "latent_dim": 6,
+}
 LABELS = {"condition": "labels"}
 VAMP = {"prior": "vamp", "prior_components": 7, "ema": 0.9}
 MODELS = [
@@ -54,6 +60,7 @@ MODELS = [
     pytest.param(MLP | BCE | LABELS, 4, id="mlp-labels", marks=SLOW),
     pytest.param(CONV | LABELS, 2, id="conv-labels", marks=SLOW),
     pytest.param(HIERARCHY | BCE, 2, id="hierarchy", marks=SLOW),
+    pytest.param(MLP_HIERARCHY | BCE, 4, id="mlp_hierarchy"),
 ]
 IMAGES = (3, 28, 28, 1)
 LABELS_OF_IMAGES = [0, 9, 3]

@@ -120,8 +120,22 @@ class Blocks:
 
     def dense(self, x, units, name, **settings):
         """A dense layer."""
-        settings["kernel_initializer"] = layers.glorot(self._seed, name)
+        settings.setdefault(
+            "kernel_initializer", layers.glorot(self._seed, name)
+        )
         return self.layer(keras.layers.Dense, x, name, units, **settings)
+
+    def gated(self, x, units, name):
+        """A gated layer: (x W + b) * sigmoid(x V + c), see `mlp`."""
+        both = self.dense(
+            x,
+            2 * units,
+            name,
+            kernel_initializer=layers.glorot_of_gates(
+                x.shape[-1], units, self._seed, name
+            ),
+        )
+        return keras.activations.glu(both)
 
     def normalised(self, x, name):
         """GroupNormalization and SiLU."""

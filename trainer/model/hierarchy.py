@@ -1,18 +1,7 @@
 """`--model=hierarchy`: two or three groups of latent units, from the top down.
 
-The top group is a vector; the others are maps of the smallest size. The prior
-of a group depends on the groups above it, and so does its posterior, which
-shares the way down with the decoder (Sonderby et al. 2016, "Ladder variational
-autoencoders"; Child 2021, "Very deep VAEs").
-
-A posterior is relative to its prior, as in NVAE (Vahdat & Kautz 2020, section
-3.2): of a latent value with the prior N(m, s^2), given the groups above, it is
-
-    q = N(m + s * mean, s^2 * variance)
-
-Here z holds not that value v but (v - m) / s. So all of z has the prior
-N(0, I), the encoder gives `mean` and `variance`, the KL is that of
-N(mean, variance) from N(0, 1) unit by unit, and the decoder makes v of z.
+The top group is a vector; the others are maps of the smallest size. What the
+groups are to each other is in `top_down`.
 """
 
 import math
@@ -21,12 +10,9 @@ from typing import Annotated
 import keras
 
 from trainer.errors import ConfigError
+from trainer.model import top_down
 from trainer.model.blocks import Blocks, Plan
-from trainer.model.latents import Groups
 from trainer.model.options import Option
-
-# Logarithms of a prior's variance lie softly between -5 and 5.
-_MOST_LOG_VAR = 5.0
 
 
 def build(
@@ -71,10 +57,14 @@ def build(
     plan = Plan.of(image_shape, width, "hierarchy")
     sizes = _sizes(plan, latent_dim, groups, channels)
     blocks = Blocks(seed)
-    way_down = _WayDown(plan, channels, blocks)
-    return (
-        _encoder(plan, sizes, depth, blocks, way_down),
-        _decoder(plan, sizes, depth, output_channels, blocks, way_down),
+    images = keras.Input(plan.image_shape, name="images")
+    features = blocks.shrunk(images, plan, depth)
+    return top_down.build(
+        images,
+        features,
+        sizes,
+        _WayDown(plan, sizes[0], channels, blocks),
+        lambda state: blocks.grown(state, plan, depth, output_channels),
     )
 
 
@@ -93,34 +83,35 @@ def _sizes(plan, latent_dim, groups, channels):
     return (latent_dim - below, *[of_map] * (groups - 1))
 
 
-class _WayDown:
-    """The way from z to the pixels that encoder and decoder share.
+class _WayDown(top_down.WayDown):
+    """The way from z to the last map before the pixels.
 
     Args:
         plan: a `Plan`.
+        top: int, latent units of the top group.
         channels: int, latent units at each place of a map.
         blocks: `Blocks`.
     """
 
-    def __init__(self, plan, channels, blocks):
+    def __init__(self, plan, top, channels, blocks):
+        self._top = top
         self._image = (*plan.smallest, plan.widths[-1])
         self._map = (*plan.smallest, channels)
         self._blocks = blocks
 
+    def top_posterior(self, features):
+        x = keras.layers.Flatten(name="encoder_flatten")(features)
+        return [
+            self._blocks.dense(x, self._top, name)
+            for name in ("z_mean_1", "z_log_var_1")
+        ]
+
     def first(self, z):
-        """Returns the state after the top group, of shape (batch, *image)."""
         x = self._blocks.dense(z, math.prod(self._image), "state_1")
         x = keras.layers.Reshape(self._image)(x)
         return self._blocks.residual(x, 1, "state_1")
 
-    def next(self, state, z, group):
-        """Returns the state after another group.
-
-        Args:
-            state: tensor, after the group above.
-            z: tensor of shape (batch, units) of the group, under N(0, I).
-            group: int, from 2.
-        """
+    def prior(self, state, group):
         blocks, channels = self._blocks, self._map[-1]
         name = f"prior_{group}"
         x = blocks.normalised(state, name)
@@ -128,23 +119,15 @@ class _WayDown:
         x = blocks.convolution(
             x, 2 * channels, 1, name, kernel_initializer="zeros"
         )
-        mean, log_var = x[..., :channels], x[..., channels:]
-        log_var = _MOST_LOG_VAR * keras.ops.tanh(log_var / _MOST_LOG_VAR)
-        value = mean + keras.ops.exp(0.5 * log_var) * keras.ops.reshape(
-            z, (-1, *self._map)
-        )
+        return x[..., :channels], x[..., channels:]
+
+    def next(self, state, value, group):
+        blocks = self._blocks
         x = blocks.convolution(value, self._image[-1], 3, f"latents_{group}")
         x = blocks.layer(keras.layers.Add, [state, x], f"state_{group}_sum")
         return blocks.residual(x, 1, f"state_{group}")
 
     def posterior(self, state, features, group):
-        """Returns mean and log-variance of a group, relative to its prior.
-
-        Args:
-            state: tensor, after the group above.
-            features: tensor of that shape, of the image.
-            group: int, from 2.
-        """
         blocks, channels = self._blocks, self._map[-1]
         name = f"posterior_{group}"
         x = blocks.normalised(state, f"{name}_state")
@@ -162,70 +145,3 @@ class _WayDown:
                 ("z_log_var", x[..., channels:]),
             )
         ]
-
-
-def _encoder(plan, sizes, depth, blocks, way_down):
-    # What is drawn here is what `Sampler` draws, to the bit.
-    dtype = keras.config.dtype_policy().compute_dtype
-    images = keras.Input(plan.image_shape, name="images")
-    noise = keras.Input((sum(sizes),), name="noise", dtype=dtype)
-    features = blocks.shrunk(images, plan, depth)
-    encoder = keras.Model(
-        [images, noise],
-        _posterior(features, noise, sizes, blocks, way_down),
-        name="encoder",
-    )
-    # The same in two parts: many z of one image need its features once.
-    given = keras.Input(features.shape[1:], name="features", dtype=dtype)
-    encoder.latents = Groups(
-        sizes,
-        keras.Model(images, features, name="bottom_up"),
-        keras.Model(
-            [given, noise],
-            _posterior(given, noise, sizes, blocks, way_down),
-            name="top_down",
-        ),
-    )
-    return encoder
-
-
-def _posterior(features, noise, sizes, blocks, way_down):
-    """Returns [z_mean, z_log_var] of all groups."""
-    x = keras.layers.Flatten(name="encoder_flatten")(features)
-    mean, log_var = (
-        blocks.dense(x, sizes[0], name) for name in ("z_mean_1", "z_log_var_1")
-    )
-    means, log_vars, state = [mean], [log_var], None
-    for group, noise_above in enumerate(_split(noise, sizes[:-1]), 2):
-        z = mean + keras.ops.exp(0.5 * log_var) * noise_above
-        state = (
-            way_down.first(z)
-            if group == 2
-            else way_down.next(state, z, group - 1)
-        )
-        mean, log_var = way_down.posterior(state, features, group)
-        means.append(mean)
-        log_vars.append(log_var)
-    return [
-        keras.layers.Concatenate(name=name)(parts)
-        for name, parts in (("z_mean", means), ("z_log_var", log_vars))
-    ]
-
-
-def _decoder(plan, sizes, depth, output_channels, blocks, way_down):
-    dtype = keras.config.dtype_policy().compute_dtype
-    z = keras.Input((sum(sizes),), name="z", dtype=dtype)
-    top, *others = _split(z, sizes)
-    state = way_down.first(top)
-    for group, z_of_group in enumerate(others, 2):
-        state = way_down.next(state, z_of_group, group)
-    x = blocks.grown(state, plan, depth, output_channels)
-    return keras.Model(z, x, name="decoder")
-
-
-def _split(z, sizes):
-    """Yields the part of each group."""
-    start = 0
-    for size in sizes:
-        yield z[:, start : start + size]
-        start += size

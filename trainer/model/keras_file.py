@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.model import architectures, last_layer
 from trainer.model.latents import Groups
+from trainer.model_flags import GROUPED
 
 _INSTEAD = "vae-export writes a SavedModel, which has all"
 
@@ -130,8 +131,8 @@ def _check_apart(vae):
     if isinstance(getattr(vae.encoder, "latents", None), Groups):
         raise ValueError(
             "The latent units come in groups, which a Keras file has of "
-            "--model=hierarchy alone, and of a model that trainer.load gave; "
-            f"{_INSTEAD}."
+            f"--model={' and '.join(GROUPED)} alone, and of a model that "
+            f"trainer.load gave; {_INSTEAD}."
         )
     of_encoder = {id(weight) for weight in vae.encoder.weights}
     if of_encoder & {id(weight) for weight in vae.decoder.weights}:

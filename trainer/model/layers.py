@@ -1,5 +1,7 @@
 """What the built-in models are made of."""
 
+import math
+
 import keras
 
 from trainer.randomness import layer_seed
@@ -50,6 +52,21 @@ def glorot(seed, name):
         name: str, of the layer.
     """
     return keras.initializers.GlorotUniform(layer_seed(seed, name))
+
+
+def glorot_of_gates(inputs, units, seed, name):
+    """As `glorot`, of a gated layer: Glorot's of one as wide as its result.
+
+    Args:
+        inputs: int, what the layer takes.
+        units: int, what it gives: half of what its kernel makes.
+        seed: int, of the model.
+        name: str, of the layer.
+    """
+    limit = math.sqrt(6 / (inputs + units))
+    return keras.initializers.RandomUniform(
+        -limit, limit, seed=layer_seed(seed, name)
+    )
 
 
 def dense(x, units, name, seed, **kwargs):

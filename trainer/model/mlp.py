@@ -13,9 +13,13 @@ from typing import Annotated
 
 import keras
 
-from trainer.model.layers import dense, pixels, with_labels
+from trainer.model.layers import (
+    dense,
+    glorot_of_gates,
+    pixels,
+    with_labels,
+)
 from trainer.model.options import Option
-from trainer.randomness import layer_seed
 
 # The paper's code (github.com/jmtomczak/vae_vampprior) holds the logarithm of
 # a posterior's variance between these.
@@ -66,16 +70,12 @@ def _hidden(x, label, role, width, depth, seed):
     """
     for number in range(1, depth + 1):
         name = f"{role}_gated_{number}"
-        # Glorot's, of a layer as wide as the result.
-        limit = math.sqrt(6 / (x.shape[-1] + width))
         both = dense(
             x,
             2 * width,
             name,
             seed,
-            kernel_initializer=keras.initializers.RandomUniform(
-                -limit, limit, seed=layer_seed(seed, name)
-            ),
+            kernel_initializer=glorot_of_gates(x.shape[-1], width, seed, name),
         )
         if number == 1 and label is not None:
             of_label = dense(

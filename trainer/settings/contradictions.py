@@ -1,7 +1,7 @@
 """Settings that cannot be together: each pair, and what to do about it."""
 
 from trainer.errors import ConfigError
-from trainer.model_flags import BUILT_IN, CONDITIONAL
+from trainer.model_flags import BUILT_IN, CONDITIONAL, GROUPED
 from trainer.settings.model import PRIOR_COMPONENTS
 
 
@@ -72,11 +72,11 @@ def refuse(config):
             f"--prior_components={config.prior_components} is for "
             "--prior=vamp; leave one of them out."
         )
-    if config.prior == "vamp" and config.model == "hierarchy":
+    if config.prior == "vamp" and config.model in GROUPED:
         raise ConfigError(
             "--prior=vamp mixes the posteriors of one group of latent units, "
-            "but --model=hierarchy has several, with priors of their own; "
-            "leave one of them out."
+            f"but --model={config.model} has several, with priors of their "
+            "own; leave one of them out."
         )
     if config.condition == "labels" and (
         config.model in BUILT_IN and config.model not in CONDITIONAL

@@ -18,9 +18,10 @@ class ModelSettings:
     model: str = setting(
         "notebook",
         "notebook: two convolutions and 16 hidden units; mlp: gated dense "
-        "layers; conv: residual blocks, for pictures; hierarchy: the same with "
-        "groups of latent units; or a function of yours, "
-        "package.module:function. With --help, its options are listed",
+        "layers; conv: residual blocks, for pictures; hierarchy and "
+        "mlp_hierarchy: conv and mlp with groups of latent units; or a "
+        "function of yours, package.module:function. With --help, its options "
+        "are listed",
         group="Model and objective",
         role="mathematics",
         not_tuned="a search varies numbers, and models have options of their "

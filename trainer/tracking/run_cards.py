@@ -29,6 +29,7 @@ from tensorboard.util import tensor_util
 
 from trainer import files
 from trainer.config import names_of
+from trainer.model_flags import GROUPED
 from trainer.tracking.summaries import CURVES, GROUP_CURVES, curve_tag
 from trainer.tracking.tensorboard import event_file, next_event_file
 
@@ -190,7 +191,7 @@ def model_of(record):
 
 
 def _has_groups(record):
-    return record["config"].get("model") == "hierarchy"
+    return record["config"].get("model") in GROUPED
 
 
 def layout(has_groups=False):

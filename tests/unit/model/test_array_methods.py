@@ -36,6 +36,11 @@ CONFIGS = {
         "latent_dim": 19,
         "reconstruction_loss": "gaussian",
     },
+    "mlp_hierarchy": {
+        "model": "mlp_hierarchy",
+        "model_options": "width=5",
+        "reconstruction_loss": "bce",
+    },
 }
 
 

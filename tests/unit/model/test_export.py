@@ -12,6 +12,7 @@ from trainer.config import TrainConfig
 from trainer.model import export, inference
 from trainer.model.build import build_vae
 from trainer.model.saved_model import save_saved_model
+from trainer.model_flags import BUILT_IN
 
 LATENT_DIM = 5
 STRANGER = """
@@ -96,17 +97,17 @@ def test_a_stranger_gets_the_trainers_numbers(vae, folder, tmp_path):
             assert difference <= (1 if "pixels" in name else 1e-5), name
 
 
-@pytest.mark.parametrize("model", ["notebook", "mlp", "conv", "hierarchy"])
+@pytest.mark.parametrize("model", BUILT_IN)
 def test_a_saved_model_computes_what_its_model_does_to_the_bit(model, tmp_path):
     config = TrainConfig(
-        model=model, latent_dim=99, reconstruction_loss="logistic"
+        model=model, latent_dim=100, reconstruction_loss="logistic"
     )
     vae = build_vae(config, (28, 28, 1))
     save_saved_model(vae, tmp_path / "model")
     served = tf.saved_model.load(tmp_path / "model").signatures
     generator = np.random.default_rng(0)
     images = generator.integers(256, size=(5, 28, 28, 1), dtype=np.uint8)
-    z = generator.normal(size=(5, 99)).astype(np.float32)
+    z = generator.normal(size=(5, 100)).astype(np.float32)
     z_mean, z_log_var = vae.encode(images)
     encoded = served["encode"](images=tf.constant(images))
     np.testing.assert_array_equal(encoded["z_mean"], z_mean)

@@ -33,6 +33,11 @@ CONFIGS = {
         "latent_dim": 20,
         "reconstruction_loss": "bce",
     },
+    "mlp_hierarchy": {
+        "model": "mlp_hierarchy",
+        "model_options": "groups=3",
+        "latent_dim": 6,
+    },
     "a stranger's": {
         "model": "tests.unit.model.strangers:small",
         "reconstruction_loss": "bce",

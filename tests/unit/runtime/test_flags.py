@@ -102,6 +102,7 @@ def test_expanded_flags_need_no_file_and_mean_the_same(tmp_path):
         (["--free_bits=1", "--prior=vamp"], "needs the KL of each latent unit"),
         (["--prior_components=9"], "is for --prior=vamp"),
         (["--prior=vamp", "--model=hierarchy"], "priors of their own"),
+        (["--prior=vamp", "--model=mlp_hierarchy"], "=mlp_hierarchy has sev"),
         (
             ["--condition=labels"],
             "for --model=mlp, --model=conv and functions of yours that take "
