@@ -1,4 +1,8 @@
-"""The log-likelihood of a `--model=mlp` job by NumPy alone, from its export.
+"""The log-likelihood of a job of dense layers by NumPy, from its export.
+
+The model is `mlp`, or `mlp_hierarchy` of two groups. Of the latter the
+densities here are of the values v, whose prior and posterior are Gaussians
+given the group above; the trainer has those of (v - m) / s.
 
 It shares no code with the package: the weights come out of the Keras files by
 h5py, the binary test images are drawn here, and the sums are float64.
@@ -37,37 +41,82 @@ def weights_of(path):
         }
 
 
-def log_likelihood(folder, images, samples, seed=0):
+def log_likelihood(folder, images, samples, generator):
     """Estimates log p(x) of binary images, as Burda et al. 2016, equation 8.
 
     Args:
         folder: `pathlib.Path` with `encoder.keras` and `decoder.keras`.
         images: array of shape (M, pixels) of 0 and 1.
         samples: int, K, samples of z for each image.
-        seed: int, of the samples.
+        generator: `np.random.Generator`, of the samples.
 
     Returns:
         float64 array of shape (M,), in nats.
     """
     encoder = weights_of(folder / "encoder.keras")
     decoder = weights_of(folder / "decoder.keras")
-    generator = np.random.default_rng(seed)
-    hidden = _gated(images, encoder, "encoder")
-    z_mean = _linear(hidden, encoder["z_mean"])
-    z_log_var = np.clip(_linear(hidden, encoder["z_log_var"]), -6, 2)
+    draw = _two_groups if "prior_2" in decoder else _one_group
     found = []
-    for image, mean, log_var in zip(images, z_mean, z_log_var, strict=True):
-        z = generator.normal(mean, np.exp(log_var / 2), (samples, len(mean)))
-        logits = _linear(
-            _gated(z, decoder, "decoder"), decoder["decoder_dense"]
+    for image, hidden in zip(
+        images, _gated(images, encoder, "encoder"), strict=True
+    ):
+        state, log_ratio = draw(
+            np.tile(hidden, (samples, 1)), encoder, decoder, generator
         )
-        log_weights = (
-            (image * logits - np.logaddexp(0, logits)).sum(axis=1)
-            + _log_normal(z, 0, 0)
-            - _log_normal(z, mean, log_var)
-        )
+        logits = _linear(state, decoder["decoder_dense"])
+        log_weights = log_ratio + (
+            image * logits - np.logaddexp(0, logits)
+        ).sum(axis=1)
         found.append(np.logaddexp.reduce(log_weights) - np.log(samples))
     return np.array(found)
+
+
+def _one_group(hidden, encoder, decoder, generator):
+    """Draws z of `mlp`.
+
+    Args:
+        hidden: array of shape (samples, width), of the image.
+        encoder: dict of its weights.
+        decoder: dict of its weights.
+        generator: `np.random.Generator`.
+
+    Returns:
+        (state, log_ratio): what the last layer takes, (samples, width), and
+        log p(z) - log q(z | x), of shape (samples,).
+    """
+    mean, log_var = _posterior(hidden, encoder, "")
+    z = generator.normal(mean, np.exp(log_var / 2))
+    log_ratio = _log_normal(z, 0, 0) - _log_normal(z, mean, log_var)
+    return _gated(z, decoder, "decoder"), log_ratio
+
+
+def _two_groups(hidden, encoder, decoder, generator):
+    """As `_one_group`, of `mlp_hierarchy`: v1, and then v2 given v1."""
+    mean, log_var = _posterior(hidden, encoder, "_1")
+    v1 = generator.normal(mean, np.exp(log_var / 2))
+    log_ratio = _log_normal(v1, 0, 0) - _log_normal(v1, mean, log_var)
+    state = _gated(v1, decoder, "state_1")
+    prior_mean, raw = np.split(_linear(state, decoder["prior_2"]), 2, axis=-1)
+    prior_log_var = 5 * np.tanh(raw / 5)
+    both = np.concatenate([state, hidden], axis=-1)
+    mean, log_var = _posterior(
+        _glu(both, encoder["posterior_2_gated"]), encoder, "_2"
+    )
+    mean = prior_mean + np.exp(prior_log_var / 2) * mean
+    log_var = prior_log_var + log_var
+    v2 = generator.normal(mean, np.exp(log_var / 2))
+    log_ratio += _log_normal(v2, prior_mean, prior_log_var)
+    log_ratio -= _log_normal(v2, mean, log_var)
+    lower = _glu(v2, decoder["latents_2_gated"])
+    both = np.concatenate([state, lower], axis=-1)
+    return _glu(both, decoder["state_2_gated"]), log_ratio
+
+
+def _posterior(hidden, encoder, group):
+    return (
+        _linear(hidden, encoder[f"z_mean{group}"]),
+        np.clip(_linear(hidden, encoder[f"z_log_var{group}"]), -6, 2),
+    )
 
 
 def binary_test_images(folder):
@@ -94,10 +143,13 @@ def binary_test_images(folder):
 
 def _gated(x, weights, role):
     for number in (1, 2):
-        both = _linear(x, weights[f"{role}_gated_{number}"])
-        linear, gate = np.split(both, 2, axis=-1)
-        x = linear / (1 + np.exp(-gate))
+        x = _glu(x, weights[f"{role}_gated_{number}"])
     return x
+
+
+def _glu(x, weights):
+    linear, gate = np.split(_linear(x, weights), 2, axis=-1)
+    return linear / (1 + np.exp(-gate))
 
 
 def _linear(x, weights):
@@ -120,7 +172,10 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=500)
     flags = parser.parse_args()
     images = binary_test_images(flags.data_dir)[: flags.images]
-    ours = log_likelihood(flags.job_dir / "export", images, flags.samples)
+    generator = np.random.default_rng(0)
+    ours = log_likelihood(
+        flags.job_dir / "export", images, flags.samples, generator
+    )
     theirs = _of_the_trainer(flags.job_dir, images, flags.samples)
     difference = ours - theirs
     error = difference.std(ddof=1) / len(difference) ** 0.5
