@@ -97,7 +97,7 @@ tensorboard: $(TO_RUN)
 	$(BIN)/tensorboard --logdir runs --host localhost
 
 test: $(TO_DEVELOP)
-	$(BIN)/python -m pytest -m "not slow and not whole" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: $(TO_DEVELOP)
 	$(BIN)/python -m pytest $(ARGS)

@@ -4,7 +4,7 @@ from tests.tools import soak
 
 
 @pytest.mark.parametrize(
-    ("workers", "kills"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.whole)]
+    ("workers", "kills"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)]
 )
 def test_killed_runs_equal_untouched_ones(tmp_path, workers, kills):
     tally = soak.soak(

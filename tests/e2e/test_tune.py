@@ -38,7 +38,7 @@ def rows_of(folder):
     return found
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_search_that_was_killed_ends_as_one_that_was_not(tmp_path):
     killed, untouched = tmp_path / "killed", tmp_path / "untouched"
     first = start(killed)

@@ -280,7 +280,6 @@ def test_a_second_signal_ends_a_worker_that_waits_in_a_collective(start_all):
     assert "Lost" not in group.said(1)
 
 
-@pytest.mark.slow
 def test_a_job_moves_between_numbers_of_machines(
     one_process, start_all, tmp_path
 ):

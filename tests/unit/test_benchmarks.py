@@ -413,7 +413,7 @@ def test_wrong_flags_are_refused(capsys):
     assert "must be 1 or more" in capsys.readouterr().err
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_it_measures_the_throughput_and_what_is_around_it(
     setup, monkeypatch, capsys
 ):
@@ -466,7 +466,7 @@ def a_second_a_sample(seconds_of):
     return found
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_it_measures_other_models(setup, monkeypatch):
     # As above.
     monkeypatch.setattr(throughput, "FIT_MODES", {"fit": False})

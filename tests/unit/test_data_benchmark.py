@@ -77,7 +77,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path, console):
         preparing.prepare_over_pillow(setup, tmp_path, 32, tmp_path / "set")
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_it_measures_images_on_disk(tmp_path, console):
     setup = setup_lib.Setup(
         console=console,

@@ -657,7 +657,7 @@ def test_scaling_refuses_a_file_that_does_not_tell(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_whole_runs_on_a_cpu(tmp_path):
     path = tmp_path / "proof.json"
     assert command.main(["--budget_s=36000", f"--json={path}"]) == 0

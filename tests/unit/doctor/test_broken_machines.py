@@ -388,6 +388,7 @@ def test_shared_memory_is_small(new_case, monkeypatch, tmp_path):
 
 def test_threads_are_few(new_case, monkeypatch, tmp_path):
     monkeypatch.setattr(host, "control_groups", lambda: [tmp_path])
+    monkeypatch.setattr(host.os, "sched_getaffinity", lambda pid: {0, 1})
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "pids.max").write_text("500\n")
     (tmp_path / "pids.current").write_text("100\n")

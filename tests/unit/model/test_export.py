@@ -97,10 +97,17 @@ def test_a_stranger_gets_the_trainers_numbers(vae, folder, tmp_path):
             assert difference <= (1 if "pixels" in name else 1e-5), name
 
 
+# Of convolutions: the default ones would take a minute.
+BLOCKS = ("conv", "hierarchy")
+
+
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_a_saved_model_computes_what_its_model_does_to_the_bit(model, tmp_path):
     config = TrainConfig(
-        model=model, latent_dim=100, reconstruction_loss="logistic"
+        model=model,
+        model_options="width=16,depth=1" if model in BLOCKS else "",
+        latent_dim=100,
+        reconstruction_loss="logistic",
     )
     vae = build_vae(config, (28, 28, 1))
     save_saved_model(vae, tmp_path / "model")

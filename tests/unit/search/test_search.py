@@ -69,10 +69,16 @@ def sessions(study_dir, number):
     return len(json.loads(record.read_text())["sessions"])
 
 
+def without_progress(out):
+    """Returns the lines but those that a slow machine has time for."""
+    return [line for line in out.splitlines() if line[:8] != "Search: "]
+
+
 def test_a_search_says_each_trial_and_ends_with_the_best(tune, study_dir):
     code, out, err = tune(trials=3)
     assert (code, err) == (0, "")
-    *trials, gap, head, first, second, third = out.splitlines()[:8]
+    lines = without_progress(out)
+    *trials, gap, head, first, second, third = lines[:8]
     assert [line.partition(":")[0] for line in trials] == [
         "Trial 1 of 3",
         "Trial 2 of 3",
@@ -88,9 +94,7 @@ def test_a_search_says_each_trial_and_ends_with_the_best(tune, study_dir):
     assert losses == sorted(losses)
     assert {row[-1] for row in rows} == {"finished"}
     assert "The choice was made on the test set" in out
-    (command,) = (
-        line for line in out.splitlines() if line.startswith("vae-train ")
-    )
+    (command,) = (line for line in lines if line.startswith("vae-train "))
     # That command is a training with just the values of the best trial.
     best = recorded(study_dir)[int(rows[0][0]) - 1]["parameters"]
     words = shlex.split(command)
@@ -99,7 +103,7 @@ def test_a_search_says_each_trial_and_ends_with_the_best(tune, study_dir):
     assert f"--learning_rate={best['learning_rate']}" in config
     assert "--kl_warmup_epochs=0.0" in config
     # The same command again runs nothing, and more trials may be asked for.
-    assert tune(trials=3).out.splitlines()[1:] == out.splitlines()[3:]
+    assert without_progress(tune(trials=3).out)[1:] == lines[3:]
     assert tune(trials=4).exit_code == 0
     assert [sessions(study_dir, n) for n in (1, 2, 3, 4)] == [1, 1, 1, 1]
 
