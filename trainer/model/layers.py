@@ -6,6 +6,8 @@ import keras
 
 from trainer.randomness import layer_seed
 
+_LEAST_LOG_VAR, _MOST_LOG_VAR = -6.0, 2.0
+
 
 def pixels(x, image_shape):
     """Ends a decoder: means or probabilities from 0 to 1 where that is all.
@@ -42,6 +44,18 @@ def with_labels(values, classes):
     labels = keras.Input((), name="labels", dtype="int32")
     dtype = keras.config.dtype_policy().compute_dtype
     return [values, labels], keras.ops.one_hot(labels, classes, dtype=dtype)
+
+
+def cut_off(z_log_var):
+    """Returns the log-variances of a posterior, held between bounds.
+
+    They are those of the code of Tomczak & Welling 2018, "VAE with a VampPrior"
+    (github.com/jmtomczak/vae_vampprior).
+
+    Args:
+        z_log_var: tensor of any shape.
+    """
+    return keras.ops.clip(z_log_var, _LEAST_LOG_VAR, _MOST_LOG_VAR)
 
 
 def glorot(seed, name):

@@ -14,16 +14,13 @@ from typing import Annotated
 import keras
 
 from trainer.model.layers import (
+    cut_off,
     dense,
     glorot_of_gates,
     pixels,
     with_labels,
 )
 from trainer.model.options import Option
-
-# The paper's code (github.com/jmtomczak/vae_vampprior) holds the logarithm of
-# a posterior's variance between these.
-_LEAST_LOG_VAR, _MOST_LOG_VAR = -6.0, 2.0
 
 
 def build(
@@ -48,8 +45,7 @@ def build(
     z_mean, z_log_var = (
         dense(x, latent_dim, name, seed) for name in ("z_mean", "z_log_var")
     )
-    z_log_var = keras.ops.clip(z_log_var, _LEAST_LOG_VAR, _MOST_LOG_VAR)
-    encoder = keras.Model(inputs, [z_mean, z_log_var], name="encoder")
+    encoder = keras.Model(inputs, [z_mean, cut_off(z_log_var)], name="encoder")
 
     z = keras.Input((latent_dim,), name="z")
     inputs, label = with_labels(z, classes)

@@ -14,11 +14,8 @@ import keras
 from trainer.errors import ConfigError
 from trainer.model import top_down
 from trainer.model.blocks import Blocks
-from trainer.model.layers import pixels
+from trainer.model.layers import cut_off, pixels
 from trainer.model.options import Option
-
-# As of `mlp`.
-_LEAST_LOG_VAR, _MOST_LOG_VAR = -6.0, 2.0
 
 
 def build(
@@ -128,4 +125,4 @@ class _WayDown(top_down.WayDown):
             self._blocks.dense(x, self._units, f"{part}_{group}")
             for part in ("z_mean", "z_log_var")
         )
-        return [mean, keras.ops.clip(log_var, _LEAST_LOG_VAR, _MOST_LOG_VAR)]
+        return [mean, cut_off(log_var)]
