@@ -1,4 +1,4 @@
-"""Residual blocks, and the sizes that a convolutional model goes through."""
+"""Gated layers and residual blocks by name; sizes of a convolutional model."""
 
 import dataclasses
 
